@@ -1,0 +1,1 @@
+"""`%%rlm` and `%rlm`: the notebook side."""

@@ -1,0 +1,121 @@
+"""The one seam between a run and whatever answers its prompts.
+
+Everything that can complete a chat (an OpenAI-compatible URL, exo, Ollama, the embedded model, a
+script in a test) is a `ChatModel`. Nothing above this line knows HTTP; nothing below knows runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a streamed reply.
+
+    Only the last delta of a reply has a `finish_reason` (``stop``, ``length`` …); `usage` may come
+    with it or be missing altogether, since some servers never send it.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample one reply. Always sent in full: servers' own defaults differ wildly.
+
+    exo, for one, defaults to 32168 tokens and to seed 42 for every request.
+    """
+
+    max_tokens: int = 1024
+    temperature: float = 0.2
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class ChatModel(Protocol):
+    """One model on one server, ready to be asked."""
+
+    @property
+    def name(self) -> str:
+        """The model's id, as its server knows it."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """Where it runs, in words for the user: ``this machine (embedded)``, ``exo at localhost:52415``."""
+        ...
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The served context window in tokens, or None if the server does not say."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """How many requests the server really works on at a time. More would only queue there."""
+        ...
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        """Send one request and yield the reply as it comes.
+
+        A reply has succeeded when a delta with a `finish_reason` was yielded; every other end is a
+        `ModelError`. Closing the generator (or cancelling the task that iterates it) closes the HTTP
+        stream at once, so that the server stops generating.
+
+        Raises:
+            ModelError: the reply failed; the text says what to do next.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections and stop what was started for this model. The service calls it at its end."""
+        ...
+
+
+class ModelError(Exception):
+    """A model could not be had or did not answer. The message is for the user: what and what next."""
+
+
+class ModelUnreachableError(ModelError):
+    """Nothing answers at the address."""
+
+
+class ModelRefusedError(ModelError):
+    """The server answered with an error: wrong model id, prompt too long, bad key …."""
+
+
+class ModelStalledError(ModelError):
+    """The server went silent, or sends only keep-alives, for longer than its clock allows."""
+
+
+class ModelCutOffError(ModelError):
+    """The reply ended without a `finish_reason`: what came is not a whole reply."""
+
+
+Report = Callable[[str, int | None, int | None], None]
+"""Called with ``(text, done, total)`` while a model is made ready: a download in bytes, a load with None."""
