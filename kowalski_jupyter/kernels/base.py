@@ -35,8 +35,8 @@ class CellResult:
     """How a cell ended.
 
     ``final``: `FINAL` was called and the cell stopped there. ``timeout``: interrupted at its limit,
-    state kept. ``died``: the process is gone (crash, memory, exit); `reason` says why, in words for the model and the
-    user, and all variables are lost. `names` are the user-visible variables after the cell.
+    state kept. ``died``: the process is gone (crash, memory, exit) and with it all variables. `reason` says
+    why, in words for the model and the user. `names` are the user-visible variables after the cell.
     """
 
     status: CellStatus
