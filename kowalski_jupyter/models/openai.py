@@ -1,0 +1,218 @@
+"""A chat model behind any OpenAI-compatible URL.
+
+The rules for a single request come from watching a real exo fail in every way it knows; a server that
+fails less is no trouble. A reply has succeeded if a ``finish_reason`` came, and in no other case: exo
+ends the stream of a killed runner with ``[DONE]``, and that of a deleted instance with nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final
+
+import httpx
+
+from kowalski_jupyter.models.base import (
+    Delta,
+    Message,
+    ModelError,
+    ModelRefusedError,
+    ModelStalledError,
+    ModelUnreachableError,
+    Sampling,
+)
+from kowalski_jupyter.models.listing import ready_models
+from kowalski_jupyter.models.refusal import refusal, retry_after
+from kowalski_jupyter.models.reply import Clocks, read_reply
+from kowalski_jupyter.models.urls import ServerKind, api_base, is_loopback, where_is
+
+UNKNOWN_WIDTH: Final = 8
+"""Requests at a time for a server that does not say how many it works on."""
+
+EXO_CLOCKS: Final = Clocks(silence=25.0)
+"""exo sends a keep-alive every 10 s, whatever it does; without one the connection is dead."""
+
+_BYTES_PER_TOKEN: Final = 4
+_PAUSES: Final = (0.1, 0.5)
+_LONGEST_WAIT: Final = 20.0
+
+
+class OpenAIModel:
+    """A `ChatModel` over HTTP. One connection pool, made once; always streams.
+
+    Args:
+        url: the server's base URL, with or without ``/v1``.
+        name: the model's id, as the server knows it.
+        api_key: sent as a bearer token; never shown.
+        kind: what answers there, for what is special about it.
+        where: words for the user; made from `url` if not given.
+        context_tokens: the served window, if known.
+        width: requests at a time.
+        clocks: how long to wait; by default what suits `kind`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        api_key: str | None = None,
+        kind: ServerKind = "openai",
+        where: str | None = None,
+        context_tokens: int | None = None,
+        width: int = UNKNOWN_WIDTH,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self.name = name
+        self.where = where or where_is(url, kind)
+        self.context_tokens = context_tokens
+        self.width = width
+        self.kind = kind
+        self._url = url
+        self._endpoint = f"{api_base(url)}/chat/completions"
+        self._api_key = api_key
+        self._clocks = clocks or (EXO_CLOCKS if kind == "exo" else Clocks())
+        # The clocks run in `read_reply`: a read timeout here could not tell a token from a keep-alive.
+        self._client = httpx.AsyncClient(
+            headers=bearer(api_key) | {"Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(None, connect=self._clocks.connect),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
+            verify=self._endpoint.startswith("https:"),
+            trust_env=not is_loopback(url),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        """See `ChatModel.stream`."""
+        self._check(messages, sampling)
+        async with (
+            self._response(self._body(messages, sampling)) as response,
+            aclosing(read_reply(response, self._clocks, self.where)) as deltas,
+        ):
+            async for delta in deltas:
+                yield delta
+
+    def _check(self, messages: Sequence[Message], sampling: Sampling) -> None:
+        """Refuse what the server would not survive, or would not tell.
+
+        exo's runner process dies of a chat without text. exo takes a prompt longer than the window and
+        blocks for minutes; Ollama cuts it in silence. Other servers count exactly, and say so: they decide.
+        """
+        if not any(message.content.strip() for message in messages):
+            raise ModelRefusedError("There is nothing to ask: every message is empty.")
+        if self.context_tokens is None or self.kind not in {"exo", "ollama"}:
+            return
+        prompt = (
+            sum(len(message.content.encode("utf-8", "replace")) for message in messages) // _BYTES_PER_TOKEN
+        )
+        over = prompt + min(sampling.max_tokens, self.context_tokens // 4) - self.context_tokens
+        if over > 0:
+            raise ModelRefusedError(
+                f"The prompt is too long for {self.name}: about {prompt:,} tokens, in a window of "
+                f"{self.context_tokens:,} that must hold the reply too. Shorten it by about "
+                f"{over * _BYTES_PER_TOKEN:,} characters, or ask about parts of it."
+            )
+
+    def _body(self, messages: Sequence[Message], sampling: Sampling) -> bytes:
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": [{"role": message.role, "content": self._content(message)} for message in messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+        }
+        if sampling.stop:
+            request["stop"] = list(sampling.stop)
+        # "replace" is for lone surrogates, which Python strings may hold and UTF-8 may not.
+        return json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
+
+    def _content(self, message: Message) -> str:
+        if self.kind != "exo":
+            return message.content
+        # exo's runner kills itself on "… FAIL", "… OOM", "… TIMEOUT", even in the middle of someone's data.
+        return message.content.replace("EXO RUNNER MUST ", "EXO RUNNER\u200d MUST ")
+
+    @asynccontextmanager
+    async def _response(self, body: bytes) -> AsyncGenerator[httpx.Response, None]:
+        """Send the request, again where that can do no harm, and hand over a response with status 200."""
+        pauses = iter(_PAUSES)
+        may_wait = True
+        while True:
+            try:
+                response = await self._send(body)
+            except httpx.TransportError as error:
+                # Not one byte of a reply. Most often an idle connection that the server has closed meanwhile.
+                pause = None if isinstance(error, httpx.TimeoutException) else next(pauses, None)
+                if pause is None:
+                    raise self._unreachable(error) from error
+            else:
+                try:
+                    if response.status_code == httpx.codes.OK:
+                        yield response
+                        return
+                    pause = _pause(response) if may_wait else None
+                    if pause is None:
+                        raise await self._refused(response)
+                finally:
+                    await response.aclose()
+                may_wait = False
+            await asyncio.sleep(pause)
+
+    async def _send(self, body: bytes) -> httpx.Response:
+        request = self._client.build_request(
+            "POST", self._endpoint, content=body, headers={"Content-Type": "application/json"}
+        )
+        limit = min(self._clocks.first, self._clocks.silence)
+        try:
+            async with asyncio.timeout(limit):
+                return await self._client.send(request, stream=True)
+        except TimeoutError:
+            raise ModelStalledError(
+                f"{self.where} took the request and has not answered for {limit:.0f} s. Look at the server's "
+                "log; it may need a restart."
+            ) from None
+
+    async def _refused(self, response: httpx.Response) -> ModelError:
+        try:
+            async with asyncio.timeout(self._clocks.connect):
+                body = await response.aread()
+        except (TimeoutError, httpx.HTTPError):
+            body = b""
+        available: Sequence[str] = ()
+        if response.status_code in {400, 404}:
+            available = await ready_models(self._client, self._url, self.kind)
+        return refusal(
+            response.status_code,
+            body,
+            model=self.name,
+            where=self.where,
+            available=available,
+            secret=self._api_key,
+        )
+
+    def _unreachable(self, error: Exception) -> ModelError:
+        return ModelUnreachableError(
+            f"Nothing answers at {self.where} ({type(error).__name__}). Start the server there, or set "
+            "KOWALSKI_URL to the address of another one."
+        )
+
+
+def bearer(api_key: str | None) -> dict[str, str]:
+    """Return the header that carries `api_key`."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def _pause(response: httpx.Response) -> float | None:
+    """Seconds after which a refused request is worth one more try, or None."""
+    if response.status_code not in {429, 503}:
+        return None
+    seconds = retry_after(response.headers.get("retry-after"))
+    return seconds if seconds <= _LONGEST_WAIT else None

@@ -1,0 +1,125 @@
+"""Reads one streamed reply to its end, under three clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import httpx
+
+from kowalski_jupyter.models.base import Delta, ModelCutOffError, ModelError, ModelStalledError
+from kowalski_jupyter.models.sse import EventDecoder, parse_chunk
+
+_END_GRACE: Final = 1.0
+"""Seconds that a stream may stay open after its ``finish_reason``, for the usage and the ``[DONE]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """How long to wait for a server, in seconds.
+
+    `connect`: for the connection. `silence`: for any byte at all, from a server that promises to send
+    keep-alives (exo: every 10 s). `first`: for the first progress, which on a slow machine with a long
+    prompt takes minutes. `between`: from one token to the next. Keep-alives are not progress.
+    """
+
+    connect: float = 3.0
+    silence: float = math.inf
+    first: float = 300.0
+    between: float = 60.0
+
+
+async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> AsyncGenerator[Delta, None]:
+    """Yield the deltas of a reply; the last one, and only that, has a `finish_reason`.
+
+    Args:
+        response: with status 200 and its body not yet read.
+        clocks: how long to wait.
+        where: the server in words, for errors.
+
+    Raises:
+        ModelError: the reply failed, in one of the ways that `ChatModel.stream` names.
+    """
+    now = asyncio.get_running_loop().time
+    decoder = EventDecoder(whole="json" in response.headers.get("content-type", ""))
+    pieces = response.aiter_bytes()
+    reply = _Reply()
+    progress, limit = now(), clocks.first
+    piece: bytes | None = b""
+    while piece is not None:
+        heard = now()
+        try:
+            async with asyncio.timeout_at(min(progress + limit, heard + clocks.silence)):
+                piece = await anext(pieces, None)
+        except (TimeoutError, httpx.HTTPError) as error:
+            if reply.last:
+                break
+            raise _broken_off(error, now() - progress, now() - heard, reply, where) from error
+        events = [*(decoder.finish() if piece is None else decoder.feed(piece))]
+        for event in events:
+            delta = reply.take(event)
+            if delta:
+                yield delta
+        if any(_is_progress(event) for event in events):
+            # Read the clock only now: who takes the deltas may have been away for longer than any limit.
+            progress, limit = now(), _END_GRACE if reply.last else clocks.between
+    if reply.last is None:
+        raise _ended(reply, where)
+    yield reply.last
+
+
+class _Reply:
+    """What has come of a reply so far."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.last: Delta | None = None
+
+    def take(self, event: bytes) -> Delta | None:
+        """Read an event; return what is new for the reader of the reply, if anything is."""
+        if event.startswith(b":") or event == b"[DONE]":
+            return None
+        if self.last:
+            # The reply is whole: only the usage may be missing, and nothing can go wrong any more.
+            if not self.last.usage:
+                with suppress(ModelError):
+                    self.last = replace(self.last, usage=parse_chunk(event).usage)
+            return None
+        delta = parse_chunk(event)
+        if delta.finish_reason:
+            self.last = delta
+            return None
+        if not delta.text and not delta.reasoning:
+            return None
+        self.begun = True
+        return delta
+
+
+def _is_progress(event: bytes) -> bool:
+    return not event.startswith(b":") or event.startswith(b": prefill_progress")
+
+
+def _ended(reply: _Reply, where: str) -> ModelError:
+    what = "only a part of the reply" if reply.begun else "an empty reply"
+    return ModelCutOffError(
+        f"{where} sent {what} and ended it without an error. Most often the model was unloaded or its "
+        "process died: see that it is loaded, then run again."
+    )
+
+
+def _broken_off(error: Exception, idle: float, silent: float, reply: _Reply, where: str) -> ModelError:
+    point = "in the middle of a reply" if reply.begun else "before a reply came"
+    if isinstance(error, TimeoutError):
+        what = f"nothing for {silent:.0f} s" if silent >= idle else f"no token for {idle:.0f} s"
+        return ModelStalledError(
+            f"{where} has sent {what}, {point}. Look at the server: it may have lost the model. If it is only "
+            "slow, ask for less at a time or use a smaller model."
+        )
+    return ModelCutOffError(
+        f"The connection to {where} broke {point} ({type(error).__name__}). See that the server is still "
+        "running, then run again."
+    )
