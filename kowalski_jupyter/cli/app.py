@@ -1,0 +1,68 @@
+"""`jupyter kowalski COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kowalski_jupyter._version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 when all is well, 1 when not, 2 for wrong words."""
+    parser = argparse.ArgumentParser(prog="jupyter kowalski", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="what is there, what is missing, and the command that fixes it")
+    commands.add_parser("model", help="download the embedded model's weights now rather than at the first run")
+    demo = commands.add_parser("demo", help="run a notebook from top to bottom and print its runs as they stream")
+    demo.add_argument("notebook", type=Path, help="the notebook; it is saved with its outputs")
+    given = parser.parse_args(arguments)
+    if given.command == "doctor":
+        return _doctor()
+    if given.command == "model":
+        return _model()
+    return _demo(given.notebook)
+
+
+def _doctor() -> int:
+    from kowalski_jupyter.cli.doctor import examine, report  # noqa: PLC0415 (each command loads its own)
+
+    checks = examine()
+    _say(report(checks))
+    return 0 if all(check.ok for check in checks if check.needed) else 1
+
+
+def _model() -> int:
+    from kowalski_jupyter.models.base import ModelError  # noqa: PLC0415 (each command loads its own)
+    from kowalski_jupyter.models.embedded.weights import fetch_weights  # noqa: PLC0415 (each command loads its own)
+
+    try:
+        _say(f"The embedded model is {asyncio.run(fetch_weights(_report))}")
+    except ModelError as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+def _report(text: str, done: int | None, total: int | None) -> None:
+    """Show progress on one line of a terminal; elsewhere only what has no figures."""
+    if done is None:
+        _say(text)
+    elif sys.stdout.isatty():
+        share = f"{done / 1e6:,.0f}" + (f" of {total / 1e6:,.0f} MB" if total else " MB")
+        sys.stdout.write(f"\r{text}: {share}")
+        sys.stdout.flush()
+
+
+def _demo(notebook: Path) -> int:
+    from kowalski_jupyter.cli.demo import run_notebook  # noqa: PLC0415 (each command loads its own)
+
+    return run_notebook(notebook)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 (a command's output)

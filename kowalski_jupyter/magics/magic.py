@@ -1,0 +1,106 @@
+"""`%%rlm` asks a question over the user's variables; `%rlm` looks at runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+
+from kowalski_jupyter.magics.arguments import USAGE, RlmArguments, parse_line
+from kowalski_jupyter.magics.bundle import Document
+from kowalski_jupyter.magics.commands import run_command
+from kowalski_jupyter.magics.display import display_for
+from kowalski_jupyter.magics.result import RlmError, RlmResult
+from kowalski_jupyter.magics.variables import pack_all
+from kowalski_jupyter.rlm.trace import Trace
+from kowalski_jupyter.service.client import ServiceClient, ServiceError
+from kowalski_jupyter.service.config import Kowalski
+from kowalski_jupyter.service.connect import connect
+from kowalski_jupyter.service.request import RunRequest
+
+_CANCEL_SECONDS = 2.0
+
+
+@magics_class
+class RlmMagics(Magics):
+    """The notebook side of runs. Holds no logic that the service should have."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.last: RlmResult | None = None
+        self._config = Kowalski(config=shell.config)
+        self._client: ServiceClient | None = None
+
+    @no_var_expand
+    @line_cell_magic
+    def rlm(self, line: str, cell: str | None = None) -> Any:  # noqa: ANN401 (a command's own result)
+        """Ask a question over variables (`%%rlm`), or look at runs (`%rlm status`).
+
+        The cell's body is the question, taken as it is. Usage: see `%rlm help`.
+        """
+        if cell is None:
+            return run_command(line, self)
+        arguments = parse_line(line)
+        if not cell.strip():
+            raise UsageError(f"The question is empty: write it below the line. Usage: {USAGE}")
+        self._ask(arguments, cell.strip("\n"))
+        return None
+
+    def client(self) -> ServiceClient:
+        """Return a client of a service that answers, saying so in one line where it is not the server's."""
+        if self._client is not None and self._client.alive():
+            return self._client
+        self._client, line = connect(self._config)
+        if line:
+            print(line)  # noqa: T201 (a line for the user)
+        return self._client
+
+    def _ask(self, arguments: RlmArguments, question: str) -> None:
+        client = self.client()
+        data = pack_all(arguments.names, self.shell.user_ns, client.info.data_root)
+        request = RunRequest(question, data, arguments.options, arguments.detach)
+        trace = Trace()
+        shown = display_for(self.shell)
+        try:
+            with client.run(request) as batches:
+                for batch in batches:
+                    for event in batch:
+                        trace.apply(event)
+                    shown.update(trace.document())
+                    if arguments.detach and trace.run:
+                        break
+        except KeyboardInterrupt:
+            shown.update(_cancelled(client, trace))
+            raise
+        except ServiceError as error:
+            raise RlmError(str(error)) from None
+        if not arguments.detach:
+            self._finish(client, trace, arguments.output)
+
+    def _finish(self, client: ServiceClient, trace: Trace, output: str | None) -> None:
+        """Bind the answer, or raise what the run failed of."""
+        if trace.state == "done":
+            self.last = RlmResult(client.answer(trace.run), trace.document())
+            if output:
+                self.shell.user_ns[output] = self.last.value
+        elif trace.state == "cancelled":
+            raise RlmError(f"Run {trace.run} was cancelled.")
+        else:
+            raise RlmError(trace.error)
+
+
+def _cancelled(client: ServiceClient, trace: Trace) -> Document:
+    """Return the run's last picture after its stream was closed."""
+    try:
+        return client.ended(trace.run, within=_CANCEL_SECONDS)
+    except ServiceError:
+        return {**trace.document(), "state": "cancelled"}
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics; `%load_ext kowalski_jupyter` calls it."""
+    shell.register_magics(RlmMagics(shell))

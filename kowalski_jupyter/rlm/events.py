@@ -1,0 +1,231 @@
+"""What happens in a run, as a list of typed, numbered events.
+
+The list is the run: the cell's output, the panel, the trace and the store are all read from it, and
+nothing is shown that is not in it. Every event is a frozen dataclass that survives JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+RunState = Literal["starting", "running", "done", "failed", "cancelled"]
+
+_TYPES: dict[str, type[Event]] = {}
+_E = TypeVar("_E", bound="type[Event]")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events. `seq` counts from 1 within the run; `time` is in seconds since the epoch."""
+
+    type: ClassVar[str] = "event"
+    seq: int = dataclasses.field(default=0, kw_only=True)
+    time: float = dataclasses.field(default=0.0, kw_only=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as JSON-ready data, its type included."""
+        return {"type": self.type, **dataclasses.asdict(self)}
+
+
+def from_json(data: dict[str, Any]) -> Event | None:
+    """Return the event that `data` describes, or None for a type that this version does not know.
+
+    Keys that this version does not know are left out, so that an older reader follows a newer writer.
+    """
+    kind = _TYPES.get(data.get("type", ""))
+    if kind is None:
+        return None
+    known = {f.name for f in dataclasses.fields(kind)}
+    return kind(**{key: value for key, value in data.items() if key in known})
+
+
+def _event(cls: _E) -> _E:
+    """Register an event class under its `type`."""
+    _TYPES[cls.type] = cls
+    return cls
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """The first event. `data` holds name, type and summary of each variable; `path` is loop or direct."""
+
+    type: ClassVar[str] = "run_started"
+    run: str
+    question: str
+    path: Literal["loop", "direct"]
+    host: str
+    data: list[dict[str, str]]
+    max_turns: int
+    max_seconds: float
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class Progress(Event):
+    """A model is being made ready: bytes of a download, or a load without figures."""
+
+    type: ClassVar[str] = "progress"
+    text: str
+    done: int | None = None
+    total: int | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """One line the user should know."""
+
+    type: ClassVar[str] = "notice"
+    text: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class ModelReady(Event):
+    """The root model answers at `where`."""
+
+    type: ClassVar[str] = "model_ready"
+    name: str
+    where: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class KernelReady(Event):
+    """A child kernel holds the data; `sandbox` says in words what confines it."""
+
+    type: ClassVar[str] = "kernel_ready"
+    language: str
+    sandbox: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class TurnStarted(Event):
+    """The root model is asked for its next reply. Turns count from 1."""
+
+    type: ClassVar[str] = "turn_started"
+    turn: int
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class ReplyDelta(Event):
+    """A piece of the root model's reply, or of its reasoning."""
+
+    type: ClassVar[str] = "reply_delta"
+    turn: int
+    text: str
+    reasoning: bool = False
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class ReplyFinished(Event):
+    """The root's reply is whole. Token counts are None where the server sent no usage."""
+
+    type: ClassVar[str] = "reply_finished"
+    turn: int
+    text: str
+    finish_reason: str
+    seconds: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class CellStarted(Event):
+    """A code block starts in its child kernel. `cell` is ``turn.number``, unique in the run."""
+
+    type: ClassVar[str] = "cell_started"
+    turn: int
+    cell: str
+    language: str
+    code: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class CellOutput(Event):
+    """A piece of a cell's output; `omitted` characters before it were cut out by the kernel."""
+
+    type: ClassVar[str] = "cell_output"
+    cell: str
+    kind: Literal["stdout", "stderr", "result", "display", "error"]
+    text: str
+    omitted: int = 0
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class CellFinished(Event):
+    """A cell ended; `status` as in `CellResult`, `reason` in words where it is not ``ok``."""
+
+    type: ClassVar[str] = "cell_finished"
+    cell: str
+    status: Literal["ok", "error", "final", "timeout", "died", "interrupted"]
+    reason: str
+    seconds: float
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class SubcallStarted(Event):
+    """Code asked a model. `call` counts from 1 within the run; `prompt` is whole."""
+
+    type: ClassVar[str] = "subcall_started"
+    cell: str
+    call: int
+    model: str
+    prompt: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class SubcallFinished(Event):
+    """A sub-call ended with `reply`, or with `error` in words."""
+
+    type: ClassVar[str] = "subcall_finished"
+    call: int
+    reply: str
+    error: str
+    seconds: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class Feedback(Event):
+    """What the root model is told next, and whether it is about a reply that could not be used."""
+
+    type: ClassVar[str] = "feedback"
+    turn: int
+    text: str
+    trouble: bool
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class Answered(Event):
+    """The run's answer. `value_type` and `text` are for people; the value itself is kept by the run."""
+
+    type: ClassVar[str] = "answered"
+    value_type: str
+    text: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The last event. `error` says what happened and what to do next where the run failed."""
+
+    type: ClassVar[str] = "run_finished"
+    state: Literal["done", "failed", "cancelled"]
+    error: str
+    seconds: float

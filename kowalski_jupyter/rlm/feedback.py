@@ -1,0 +1,93 @@
+"""What the root model is told after each of its replies.
+
+These texts are prompt as much as the system prompt is: each says what happened and what to do next,
+in as few tokens as that takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kowalski_jupyter.kernels.base import CellResult, Output
+from kowalski_jupyter.rlm.protocol import ProblemKind, Reply
+from kowalski_jupyter.rlm.text import Clip
+
+
+@dataclass(slots=True)
+class CellRecord:
+    """A cell of the current turn with what it printed, as the model will hear of it."""
+
+    language: str
+    outputs: list[Output] = field(default_factory=list)
+    result: CellResult | None = None
+    refusal: str = ""
+
+    def text(self, limit: int) -> str:
+        """Return the outputs as one text, head-and-tail, with their true length."""
+        clip = Clip(limit)
+        for output in self.outputs:
+            alone = output.kind not in ("stdout", "stderr")
+            clip.add(f"\n{output.text}\n" if alone and clip.length else output.text, output.omitted)
+        return clip.text().strip("\n")
+
+
+def after_cells(cells: Sequence[CellRecord], *, turns_left: int, limit: int) -> str:
+    """Return the message that carries the outputs of a turn's cells back."""
+    share = limit // max(1, len(cells))
+    parts = [_cell(cell, share) for cell in cells]
+    return "\n\n".join([*parts, _budget(turns_left)])
+
+
+def _cell(cell: CellRecord, limit: int) -> str:
+    if cell.refusal:
+        return cell.refusal
+    text = cell.text(limit)
+    result = cell.result
+    if result is None or result.status in ("ok", "final"):
+        return (
+            f"Output:\n{text}"
+            if text
+            else ("Output: nothing. End a block with an expression or print() to see a value.")
+        )
+    said = f"Output:\n{text}\n\n" if text else ""
+    if result.status == "error":
+        return f"{said}The block raised an error. Fix that line; names defined before it still exist."
+    if result.status == "timeout":
+        return f"{said}The block was stopped: {result.reason}. Variables are kept. Do less per block."
+    return f"{said}The kernel ended: {result.reason}. All variables are lost except your data; start again."
+
+
+def after_trouble(reply: Reply, *, turns_left: int) -> str:
+    """Return the message for a reply that held nothing to run and no answer."""
+    advice = [_ADVICE[problem.kind].format(detail=problem.detail) for problem in reply.problems]
+    return "\n".join([*dict.fromkeys(advice or [_ADVICE[ProblemKind.NO_ACTION]]), _budget(turns_left)])
+
+
+_FENCE = "Put the code in a block that starts with ```repl and ends with ```."
+
+_ADVICE = {
+    ProblemKind.EMPTY: "Your reply was empty. Reply with one ```repl block.",
+    ProblemKind.ONLY_REASONING: "You only thought and wrote no reply. Think less and write one ```repl block.",
+    ProblemKind.NO_ACTION: "That reply had no code to run. Reply with one ```repl block; to answer, call FINAL(value) in it.",
+    ProblemKind.UNTAGGED_FENCE: f"A block without a tag is not run. {_FENCE}",
+    ProblemKind.UNKNOWN_TAG: f"A ```{{detail}} block is not run. {_FENCE}",
+    ProblemKind.UNAVAILABLE_LANGUAGE: "There is no {detail} kernel here. Write it in Python, in a ```repl block.",
+    ProblemKind.UNKNOWN_TOOL: f"There is no tool {{detail}}. {_FENCE}",
+    ProblemKind.CODE_CUT: "Your code was cut off by the length limit and was not run. Write a shorter block.",
+    ProblemKind.INLINE_CODE: f"Code within a line is not run. {_FENCE}",
+    ProblemKind.INDENTED_CODE: f"Indented code is not run. {_FENCE}",
+    ProblemKind.BARE_CODE: f"Code outside a block is not run. {_FENCE}",
+    ProblemKind.FINAL_CUT: "Your answer was cut off by the length limit. Put it in a variable and call FINAL(variable).",
+    ProblemKind.FINAL_EMPTY: "FINAL had no value. Call FINAL(value) in a ```repl block.",
+    ProblemKind.FINAL_PLACEHOLDER: "FINAL held a placeholder. Call FINAL with the real value in a ```repl block.",
+    ProblemKind.FINAL_UNDEFINED: "There is no variable {detail}. Compute the value first, then call FINAL with it.",
+    ProblemKind.FINAL_MISPLACED: "FINAL within a sentence is not an answer. Call FINAL(value) in a ```repl block.",
+    ProblemKind.FINAL_BESIDE_CODE: "You answered before seeing the output. Look at it, then call FINAL(value).",
+}
+
+
+def _budget(turns_left: int) -> str:
+    if turns_left == 1:
+        return "This is your last turn: call FINAL(value) with the best answer you have."
+    return f"If this answers the question, call FINAL(value). Turns left: {turns_left}."

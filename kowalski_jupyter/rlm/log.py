@@ -1,0 +1,64 @@
+"""The append-only list of a run's events, and how others follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable
+
+from kowalski_jupyter.rlm.events import Event, RunFinished
+
+
+class EventLog:
+    """A run's events in order. Belongs to one event loop; only `append` changes it.
+
+    Args:
+        listener: called with every event as it is appended (the service's store and panel).
+    """
+
+    def __init__(self, listener: Callable[[Event], None] = lambda _: None) -> None:
+        self.events: list[Event] = []
+        self._listener = listener
+        self._waiting: set[asyncio.Event] = set()
+        self._end = asyncio.Event()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last event of the run is in the list."""
+        return bool(self.events) and isinstance(self.events[-1], RunFinished)
+
+    def append(self, event: Event) -> None:
+        """Number the event, stamp it and tell everyone who follows."""
+        event = dataclasses.replace(event, seq=len(self.events) + 1, time=time.time())
+        self.events.append(event)
+        self._listener(event)
+        for waiting in self._waiting:
+            waiting.set()
+        if self.finished:
+            self._end.set()
+
+    async def wait_finished(self, seconds: float) -> None:
+        """Return when the last event is there, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
+
+    async def follow(self, after: int = 0) -> AsyncIterator[list[Event]]:
+        """Yield the events with `seq` above `after`, as many at once as there are, up to the run's last."""
+        news = asyncio.Event()
+        self._waiting.add(news)
+        try:
+            while True:
+                news.clear()
+                if len(self.events) > after:
+                    batch = self.events[after:]
+                    after = len(self.events)
+                    yield batch
+                    continue
+                if self.finished:
+                    return
+                await news.wait()
+        finally:
+            self._waiting.discard(news)

@@ -1,0 +1,163 @@
+"""The loop: prompt → reply → code → outputs → next prompt, until the code calls FINAL."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from collections.abc import Callable, Sequence
+
+from kowalski_jupyter.kernels.base import Answer, DataItem, Kernel, Output
+from kowalski_jupyter.models.base import ChatModel, Sampling
+from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.rlm import feedback
+from kowalski_jupyter.rlm.asking import ask
+from kowalski_jupyter.rlm.feedback import CellRecord
+from kowalski_jupyter.rlm.history import History
+from kowalski_jupyter.rlm.prompts import first_message, system_prompt
+from kowalski_jupyter.rlm.protocol import Block, Reply, parse_reply
+from kowalski_jupyter.rlm.settings import RunSettings
+from kowalski_jupyter.rlm.subcalls import RunCalls
+from kowalski_jupyter.rlm.thoughts import strip_thoughts
+
+
+class TurnLimitError(Exception):
+    """The turns are used up and there is no answer. The message is for the user."""
+
+
+class Loop:
+    """The turns of one run.
+
+    Args:
+        question: what the user asked.
+        data: what the kernel holds for it.
+        settings: limits and sampling.
+        model: the root model.
+        kernel: runs the code; `data` is in it already.
+        calls: answers the code's sub-calls and takes its answer.
+        emit: takes the events.
+    """
+
+    def __init__(
+        self,
+        question: str,
+        data: Sequence[DataItem],
+        settings: RunSettings,
+        *,
+        model: ChatModel,
+        kernel: Kernel,
+        calls: RunCalls,
+        emit: Callable[[ev.Event], None],
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._kernel = kernel
+        self._calls = calls
+        self._emit = emit
+        self._names: tuple[str, ...] = tuple(item.name for item in data)
+        self._history = History(
+            system_prompt(),
+            first_message(question, data),
+            window=model.context_tokens,
+            reply_tokens=settings.reply_tokens,
+        )
+
+    async def run(self) -> Answer:
+        """Go round until there is an answer.
+
+        Raises:
+            TurnLimitError: there was none within the turns.
+            ModelError: the root model failed.
+        """
+        for turn in range(1, self._settings.max_turns + 1):
+            text, reply, cells = await self._turn(turn)
+            if self._calls.answer is not None:
+                return self._calls.answer
+            self._respond(turn, text, reply, cells)
+        raise TurnLimitError(
+            f"No answer within {self._settings.max_turns} turns. Allow more with --max-turns N, ask for less "
+            "at once, or use a larger model."
+        )
+
+    async def _turn(self, turn: int) -> tuple[str, Reply, list[CellRecord]]:
+        """Ask once and run what the reply holds; a whole block runs while the reply still comes in."""
+        self._emit(ev.TurnStarted(turn))
+        running: list[asyncio.Task[CellRecord]] = []
+
+        def start(block: Block) -> None:
+            running.append(asyncio.create_task(self._run_cell(turn, len(running) + 1, block)))
+
+        try:
+            asked = await ask(
+                self._model,
+                self._history.messages,
+                Sampling(
+                    max_tokens=self._settings.reply_tokens,
+                    temperature=self._settings.temperature,
+                    seed=self._settings.seed * 1000 + turn,
+                ),
+                turn=turn,
+                emit=self._emit,
+                on_block=start,
+            )
+            reply = parse_reply(asked.message, finish_reason=asked.finish_reason, defined=self._names)
+            if not running:
+                for block in [*reply.blocks, *_answer_block(reply)][:1]:
+                    start(block)
+            return strip_thoughts(asked.message["content"]), reply, [await task for task in running]
+        except BaseException:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            raise
+
+    async def _run_cell(self, turn: int, number: int, block: Block) -> CellRecord:
+        cell = f"{turn}.{number}"
+        record = CellRecord(block.language)
+        self._calls.cell = cell
+        self._emit(ev.CellStarted(turn, cell, block.language, block.code))
+        if block.language != self._kernel.language:
+            said = f"There is no {block.language} kernel in this run. Write the block in {self._kernel.language}."
+            record.refusal = said
+            self._emit(ev.CellFinished(cell, "error", said, 0.0))
+            return record
+
+        def on_output(output: Output) -> None:
+            record.outputs.append(output)
+            self._emit(ev.CellOutput(cell, output.kind, output.text, output.omitted))
+
+        result = await self._kernel.execute(block.code, on_output)
+        record.result = result
+        self._names = result.names or self._names
+        self._emit(ev.CellFinished(cell, result.status, result.reason, result.seconds))
+        return record
+
+    def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord]) -> None:
+        """Tell the model what came of its reply."""
+        left = self._settings.max_turns - turn
+        if not left:
+            return
+        if cells:
+            said = feedback.after_cells(cells, turns_left=left, limit=self._settings.output_chars)
+        else:
+            said = feedback.after_trouble(reply, turns_left=left)
+        self._emit(ev.Feedback(turn, said, trouble=not cells))
+        if self._history.add(text, said):
+            self._emit(ev.Notice("The chat nears the model's window: older outputs were shortened for it."))
+
+
+def _answer_block(reply: Reply) -> list[Block]:
+    """Return the code that gives an answer written as text, so that all answers come from the kernel."""
+    if reply.final is None:
+        return []
+    source = reply.final.value
+    if reply.final.kind == "text":
+        source = source if _is_literal(source) else repr(source)
+    return [Block("python", f"FINAL({source})")]
+
+
+def _is_literal(source: str) -> bool:
+    try:
+        ast.literal_eval(source)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,312 @@
+"""A run's events folded into the document that front ends show (docs/run-format.md)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.rlm.protocol import ReplyStream
+from kowalski_jupyter.rlm.text import Clip, head_and_tail
+from kowalski_jupyter.rlm.thoughts import as_markdown
+
+_ANSWER_CHARS = 20_000
+_OUTPUT_CHARS = 4_000
+_TEXT_CHARS = 8_000
+_SHORTEST = 100
+_SUBCALL_CHARS = 500
+_SUBCALLS_EACH_END = 50
+_DOCUMENT_CHARS = 90_000
+
+
+@dataclass(slots=True)
+class _Cell:
+    id: str
+    language: str
+    code: str
+    state: str = "writing"
+    seconds: float | None = None
+    outputs: list[tuple[str, Clip]] = field(default_factory=list)
+    subcalls: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def add_output(self, kind: str, text: str, omitted: int = 0) -> None:
+        """Append to the last output if it is the same stream, else begin one."""
+        if not self.outputs or self.outputs[-1][0] != kind or kind not in ("stdout", "stderr"):
+            self.outputs.append((kind, Clip(_OUTPUT_CHARS)))
+        self.outputs[-1][1].add(text, omitted)
+
+    def document(self, limit: int) -> dict[str, Any]:
+        rows = list(self.subcalls.values())
+        if len(rows) > 2 * _SUBCALLS_EACH_END:
+            rows = rows[:_SUBCALLS_EACH_END] + rows[-_SUBCALLS_EACH_END:]
+        return {
+            "kind": "cell",
+            "id": self.id,
+            "language": self.language,
+            "code": head_and_tail(self.code, limit),
+            "state": self.state,
+            "seconds": self.seconds,
+            "outputs": [
+                {"kind": kind, "text": clip.text(limit), "length": clip.length} for kind, clip in self.outputs
+            ],
+            "subcalls": [
+                {
+                    **row,
+                    "prompt": head_and_tail(row["prompt"], limit),
+                    "reply": head_and_tail(row["reply"], limit),
+                }
+                for row in rows
+            ],
+            "subcalls_total": len(self.subcalls),
+        }
+
+
+@dataclass(slots=True)
+class _Turn:
+    number: int
+    started: float
+    ended: float | None = None
+    state: str = "thinking"
+    reasoning: str = ""
+    scanner: ReplyStream = field(default_factory=ReplyStream)
+    cells: list[_Cell] = field(default_factory=list)
+    feedback: str | None = None
+
+    def cell(self, event: ev.CellStarted) -> _Cell:
+        """Return the cell that an event is about, made when the reply's text did not show it."""
+        for cell in self.cells:
+            if cell.id == event.cell:
+                return cell
+        self.cells.append(_Cell(event.cell, event.language, event.code))
+        return self.cells[-1]
+
+    def document(self, now: float, limit: int) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "state": self.state,
+            "seconds": round((self.ended or now) - self.started, 3),
+            "reasoning": head_and_tail(self._thoughts(), limit),
+            "parts": self._parts(limit),
+            "feedback": self.feedback,
+        }
+
+    def _thoughts(self) -> str:
+        """Return the reasoning that came apart from the reply, and that which stood in it."""
+        inside = (segment.text for segment in self.scanner.segments if segment.kind == "thought")
+        return "\n\n".join(filter(None, [self.reasoning, *inside]))
+
+    def _parts(self, limit: int) -> list[dict[str, Any]]:
+        """Return the reply in reading order: its text, and each block as the cell that it becomes."""
+        parts: list[dict[str, Any]] = []
+        left = {cell.id: cell for cell in self.cells}
+        number = 0
+        for segment in self.scanner.segments:
+            if segment.kind == "code" and segment.language and segment.text.strip():
+                number += 1
+                cell = left.pop(f"{self.number}.{number}", None)
+                if cell is None:
+                    state = "skipped" if self.state == "done" else "writing"
+                    cell = _Cell(f"{self.number}.{number}", segment.language, segment.text, state)
+                parts.append(cell.document(limit))
+            elif segment.kind != "thought":
+                parts.append({"kind": "prose", "text": head_and_tail(as_markdown(segment), limit)})
+        parts.extend(cell.document(limit) for cell in left.values())
+        return parts
+
+
+class Trace:
+    """What has happened so far, ready to be shown. Feed it every event of one run, in order."""
+
+    def __init__(self) -> None:
+        self.run = ""
+        self.state: ev.RunState = "starting"
+        self.error = ""
+        self._started = ev.RunStarted("", "", "loop", "", [], 0, 0.0)
+        self._ended: float | None = None
+        self._model: dict[str, str] | None = None
+        self._sandbox: str | None = None
+        self._notices: list[str] = []
+        self._progress: dict[str, Any] | None = None
+        self._turns: list[_Turn] = []
+        self._cells: dict[str, _Cell] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._usage = {
+            "turns": 0,
+            "subcalls": 0,
+            "subcalls_failed": 0,
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+        }
+        self._answer: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, events: Iterable[ev.Event]) -> Trace:
+        """Return the trace of a list of events."""
+        trace = cls()
+        for event in events:
+            trace.apply(event)
+        return trace
+
+    @functools.singledispatchmethod
+    def apply(self, event: ev.Event) -> None:
+        """Take the next event. Types without a visible effect are passed over."""
+
+    @apply.register
+    def _(self, event: ev.RunStarted) -> None:
+        self.run = event.run
+        self._started = event
+
+    @apply.register
+    def _(self, event: ev.Progress) -> None:
+        if event.done is None and event.total is None:
+            self._progress = None
+            self._notices.append(event.text)
+        else:
+            self._progress = {"text": event.text, "done": event.done, "total": event.total}
+
+    @apply.register
+    def _(self, event: ev.Notice) -> None:
+        self._notices.append(event.text)
+
+    @apply.register
+    def _(self, event: ev.ModelReady) -> None:
+        self._progress = None
+        self._model = {"name": event.name, "where": event.where}
+
+    @apply.register
+    def _(self, event: ev.KernelReady) -> None:
+        self._sandbox = event.sandbox
+
+    @apply.register
+    def _(self, event: ev.TurnStarted) -> None:
+        self._end_turn(event.time)
+        self.state = "running"
+        self._usage["turns"] = event.turn
+        self._turns.append(_Turn(event.turn, event.time))
+
+    @apply.register
+    def _(self, event: ev.ReplyDelta) -> None:
+        turn = self._turns[-1]
+        if event.reasoning:
+            turn.reasoning += event.text
+        else:
+            turn.scanner.feed(event.text)
+
+    @apply.register
+    def _(self, event: ev.ReplyFinished) -> None:
+        self._turns[-1].scanner.finish(event.finish_reason)
+        self._count_tokens(event)
+
+    @apply.register
+    def _(self, event: ev.CellStarted) -> None:
+        turn = self._turns[-1]
+        turn.state = "running"
+        cell = turn.cell(event)
+        cell.state = "running"
+        self._cells[cell.id] = cell
+
+    @apply.register
+    def _(self, event: ev.CellOutput) -> None:
+        self._cells[event.cell].add_output(event.kind, event.text, event.omitted)
+
+    @apply.register
+    def _(self, event: ev.CellFinished) -> None:
+        cell = self._cells[event.cell]
+        cell.state, cell.seconds = event.status, round(event.seconds, 3)
+        if event.reason and event.status != "final":
+            cell.add_output("error", event.reason)
+
+    @apply.register
+    def _(self, event: ev.SubcallStarted) -> None:
+        self._usage["subcalls"] += 1
+        row = {
+            "id": event.call,
+            "state": "running",
+            "model": event.model,
+            "prompt": head_and_tail(event.prompt, _SUBCALL_CHARS),
+            "reply": "",
+            "seconds": None,
+        }
+        self._calls[event.call] = row
+        if event.cell in self._cells:
+            self._cells[event.cell].subcalls[event.call] = row
+
+    @apply.register
+    def _(self, event: ev.SubcallFinished) -> None:
+        row = self._calls[event.call]
+        row["state"] = "error" if event.error else "ok"
+        row["reply"] = head_and_tail(event.error or event.reply, _SUBCALL_CHARS)
+        row["seconds"] = round(event.seconds, 3)
+        self._usage["subcalls_failed"] += bool(event.error)
+        self._count_tokens(event)
+
+    @apply.register
+    def _(self, event: ev.Feedback) -> None:
+        if event.trouble:
+            self._turns[-1].feedback = event.text
+
+    @apply.register
+    def _(self, event: ev.Answered) -> None:
+        self._answer = {"type": event.value_type, "text": head_and_tail(event.text, _ANSWER_CHARS)}
+
+    @apply.register
+    def _(self, event: ev.RunFinished) -> None:
+        self._end_turn(event.time)
+        self.state, self.error = event.state, event.error
+        self._ended = event.time
+        self._progress = None
+        for cell in self._cells.values():
+            if cell.state == "running":
+                cell.state = "interrupted"
+        for row in self._calls.values():
+            if row["state"] == "running":
+                row["state"], row["reply"] = "error", "stopped"
+
+    def document(self) -> dict[str, Any]:
+        """Return the run as docs/run-format.md describes it."""
+        return {**self.head(), "turns": self._turn_documents(self._ended or time.time())}
+
+    def head(self) -> dict[str, Any]:
+        """Return the document without its turns, which are what makes it long."""
+        started = self._started
+        now = self._ended or time.time()
+        return {
+            "version": 1,
+            "id": self.run,
+            "question": head_and_tail(started.question, _TEXT_CHARS),
+            "state": self.state,
+            "path": started.path,
+            "error": self.error if self.state == "failed" else None,
+            "model": self._model,
+            "host": started.host,
+            "sandbox": self._sandbox,
+            "data": started.data,
+            "started": started.time,
+            "seconds": round(max(0.0, now - started.time), 3) if started.time else 0.0,
+            "limits": {"turns": started.max_turns, "seconds": started.max_seconds},
+            "usage": dict(self._usage),
+            "notices": list(self._notices),
+            "progress": self._progress,
+            "answer": self._answer,
+        }
+
+    def _turn_documents(self, now: float) -> list[dict[str, Any]]:
+        """Return the turns, with texts short enough for all of them to fit into a notebook's file."""
+        limit = _TEXT_CHARS
+        while True:
+            turns = [turn.document(now, limit) for turn in self._turns]
+            if limit <= _SHORTEST or len(json.dumps(turns)) <= _DOCUMENT_CHARS:
+                return turns
+            limit //= 2
+
+    def _end_turn(self, now: float) -> None:
+        if self._turns and self._turns[-1].ended is None:
+            self._turns[-1].ended, self._turns[-1].state = now, "done"
+
+    def _count_tokens(self, event: ev.ReplyFinished | ev.SubcallFinished) -> None:
+        self._usage["prompt_tokens"] += event.prompt_tokens or 0
+        self._usage["completion_tokens"] += event.completion_tokens or 0

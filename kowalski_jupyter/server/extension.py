@@ -1,0 +1,56 @@
+"""The server extension: owns the service while the Jupyter server runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+
+from kowalski_jupyter.server.activity import Activity
+from kowalski_jupyter.server.handlers import HANDLERS
+from kowalski_jupyter.service.api import ApiServer
+from kowalski_jupyter.service.config import Kowalski
+from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
+from kowalski_jupyter.service.service import Service
+
+
+class KowalskiExtension(ExtensionApp):
+    """Starts the service with the server, announces it to kernels, and ends it with the server."""
+
+    name = "kowalski_jupyter"
+    extension_url = "/lab"
+    load_other_extensions = True
+    classes = [Kowalski]  # noqa: RUF012 (traitlets' own declaration)
+
+    _api: ApiServer | None = None
+    _service: Service | None = None
+    _activity: Activity | None = None
+
+    def initialize_handlers(self) -> None:
+        """Add the browser's endpoints."""
+        self.handlers.extend(HANDLERS)
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:  # noqa: ANN401 (jupyter_server's signature)
+        """Start the service. jupyter_server calls this once its event loop runs.
+
+        Kernels, and terminals, inherit the environment: that is how they learn of the socket.
+        """
+        del serverapp
+        self._service = Service(Kowalski(parent=self), host="jupyter server")
+        self._api = ApiServer(self._service)
+        self._activity = Activity(self._service, self.settings)
+        self.settings["kowalski_service"] = self._service
+        os.environ[SOCKET_VARIABLE] = str(self._api.socket)
+        os.environ[TOKEN_VARIABLE] = self._api.token
+
+    async def stop_extension(self) -> None:
+        """End runs, kernels and models. jupyter_server calls this while it shuts down."""
+        os.environ.pop(SOCKET_VARIABLE, None)
+        os.environ.pop(TOKEN_VARIABLE, None)
+        if self._activity is not None:
+            self._activity.close()
+        if self._api is not None:
+            await self._api.close()
+        if self._service is not None:
+            await self._service.close()

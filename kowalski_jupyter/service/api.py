@@ -1,0 +1,184 @@
+"""The service on a private unix socket: HTTP with a token, events as NDJSON.
+
+The socket's file mode (0600) keeps other users out, the token keeps a process out that was merely given
+the path. Closing the stream of a run cancels the run, unless it was detached.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_unix_socket
+from tornado.web import Application, HTTPError, RequestHandler
+
+from kowalski_jupyter._version import __version__
+from kowalski_jupyter.rlm.events import Event
+from kowalski_jupyter.service.config import runtime_folder
+from kowalski_jupyter.service.request import BadRequestError, RunRequest
+from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
+
+_PACE = 0.1
+"""Seconds between two batches of events: what a notebook's display can take, ten updates a second."""
+
+_BODY_LIMIT = 64 << 20
+
+
+class _Handler(RequestHandler):
+    """Base of the API's handlers: checks the token, turns our errors into JSON."""
+
+    service: Service
+    token: str
+
+    def initialize(self, service: Service, token: str) -> None:
+        self.service = service
+        self.token = token
+
+    def prepare(self) -> None:
+        given = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self.token.encode()):
+            raise HTTPError(403, reason="Wrong token")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401 (tornado's signature)
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        known = isinstance(error, (BadRequestError, UnknownRunError))
+        self.set_status(400 if isinstance(error, BadRequestError) else 404 if known else status_code)
+        self.finish({"error": str(error) if known else self._reason})
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 (tornado's signature)
+        if not isinstance(value, (BadRequestError, UnknownRunError, StreamClosedError)):
+            super().log_exception(typ, value, tb)
+
+    async def stream(self, live: LiveRun, after: int = 0) -> None:
+        """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
+
+        Ends early, without an error, when the other side has gone.
+        """
+        self.set_header("Content-Type", "application/x-ndjson")
+        self.set_header("X-Kowalski-Run", live.run.id)
+        try:
+            await self.flush()
+            async for batch in live.run.log.follow(after):
+                self.write(_lines(batch))
+                await self.flush()
+                await live.run.log.wait_finished(_PACE)
+        except StreamClosedError:
+            return
+
+
+def _lines(batch: Sequence[Event]) -> str:
+    return "".join(json.dumps(event.to_json()) + "\n" for event in batch) + "\n"
+
+
+class _Info(_Handler):
+    """What is here: version, host, and where a client may put packed data."""
+
+    def get(self) -> None:
+        self.finish({"version": __version__, "host": self.service.host, "data_root": str(self.service.data_root)})
+
+
+class _Status(_Handler):
+    """Runs, model and machine."""
+
+    def get(self) -> None:
+        self.finish(self.service.status())
+
+
+class _Runs(_Handler):
+    """Start a run and follow it."""
+
+    live: LiveRun | None = None
+    detached = False
+
+    async def post(self) -> None:
+        try:
+            body = json.loads(self.request.body)
+        except ValueError as error:
+            raise BadRequestError(f"Not JSON: {error}.") from None
+        request = RunRequest.from_json(body, data_root=self.service.data_root)
+        self.detached = request.detach
+        self.live = self.service.start_run(request)
+        await self.stream(self.live)
+
+    def on_connection_close(self) -> None:
+        """Stop means stop: who goes away while the run goes on cancels it."""
+        if self.live is not None and not self.detached:
+            self.live.cancel()
+
+
+class _Run(_Handler):
+    """One run: its document, or its end."""
+
+    def get(self, run_id: str) -> None:
+        self.finish(self.service.find(run_id).trace.document())
+
+    async def delete(self, run_id: str) -> None:
+        await self.service.cancel(run_id)
+        self.set_status(204)
+
+
+class _Events(_Handler):
+    """Follow a run that is going on or has ended. Going away cancels nothing."""
+
+    async def get(self, run_id: str) -> None:
+        await self.stream(self.service.find(run_id), int(self.get_query_argument("after", "0")))
+
+
+class _Answer(_Handler):
+    """The answer's value as data; how it is encoded stands in a header."""
+
+    def get(self, run_id: str) -> None:
+        answer = self.service.find(run_id).run.answer
+        if answer is None:
+            raise UnknownRunError(f"Run {run_id} has no answer.")
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("X-Kowalski-Kind", answer.kind)
+        self.finish(answer.data)
+
+
+class ApiServer:
+    """The API of one service, listening while this object is open.
+
+    Attributes:
+        socket: the socket's path, in a folder of its own with mode 0700.
+        token: what a client must show.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._folder: Path = runtime_folder()
+        self.socket = self._folder / "api.sock"
+        self.token = secrets.token_urlsafe(24)
+        context = {"service": service, "token": self.token}
+        run = r"/runs/([\w-]+)"
+        self._server = HTTPServer(
+            Application(
+                [
+                    ("/info", _Info, context),
+                    ("/status", _Status, context),
+                    ("/runs", _Runs, context),
+                    (run, _Run, context),
+                    (f"{run}/events", _Events, context),
+                    (f"{run}/answer", _Answer, context),
+                ],
+                log_function=_no_log,
+            ),
+            max_body_size=_BODY_LIMIT,
+        )
+        self._server.add_socket(bind_unix_socket(str(self.socket), mode=0o600))
+
+    async def close(self) -> None:
+        """Stop listening, close what is open, remove the socket."""
+        self._server.stop()
+        await self._server.close_all_connections()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _no_log(_: RequestHandler) -> None:
+    """Log no requests: the service logs what matters, and a question is the user's own."""

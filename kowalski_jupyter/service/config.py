@@ -1,0 +1,71 @@
+"""What a user can set: `c.Kowalski.*` in a Jupyter or IPython configuration, or the environment."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from traitlets import Bool, Float, Int, Unicode, default
+from traitlets.config import LoggingConfigurable
+
+from kowalski_jupyter.kernels.base import Limits
+from kowalski_jupyter.rlm.settings import RunSettings
+
+_GIB = 1 << 30
+
+
+class Kowalski(LoggingConfigurable):
+    """Settings of the service. A run's own options (`%%rlm --max-turns 5`) go before these."""
+
+    url = Unicode(
+        help="Base URL of an OpenAI-compatible or exo server. Default: KOWALSKI_URL, else whatever is found "
+        "on this machine, else the embedded model."
+    ).tag(config=True)
+    model = Unicode(help="Model id, or path of a .gguf file to embed. Default: KOWALSKI_MODEL.").tag(config=True)
+    embedded = Bool(default_value=True, help="Whether the embedded model may be started.").tag(config=True)
+    max_turns = Int(20, min=1, help="Replies the root model may give in a run.").tag(config=True)
+    timeout = Float(900.0, min=0.1, help="Seconds a run may take.").tag(config=True)
+    temperature = Float(0.2, min=0.0, help="How freely replies are sampled.").tag(config=True)
+    cell_timeout = Float(30.0, min=0.1, help="Seconds a code block may run, sub-calls not counted.").tag(config=True)
+    memory = Float(4.0, min=0.5, help="Memory of one child kernel, in GiB.").tag(config=True)
+    processes = Int(64, min=8, help="Processes and threads of one child kernel.").tag(config=True)
+    spares = Int(1, min=0, help="Warm child kernels kept ready.").tag(config=True)
+    unsandboxed = Bool(
+        default_value=False,
+        help="Run the model's code without a sandbox, with your rights and your files, where there is no "
+        "sandbox. Every run then says so.",
+    ).tag(config=True)
+    data_root = Unicode(help="Folder for the data of runs that are going on. It needs room for it.").tag(config=True)
+
+    @default("url")
+    def _default_url(self) -> str:
+        return os.environ.get("KOWALSKI_URL", "")
+
+    @default("model")
+    def _default_model(self) -> str:
+        return os.environ.get("KOWALSKI_MODEL", "")
+
+    @default("data_root")
+    def _default_data_root(self) -> str:
+        return str(platformdirs.user_cache_path("kowalski-jupyter") / "runs")
+
+    def limits(self) -> Limits:
+        """Return what one child kernel may use."""
+        return Limits(memory=int(self.memory * _GIB), processes=self.processes, cell_seconds=self.cell_timeout)
+
+    def run_settings(self, options: dict[str, Any]) -> RunSettings:
+        """Return the settings of one run, whose own `options` go before the configured ones."""
+        return RunSettings(
+            max_turns=options.get("max_turns") or self.max_turns,
+            max_seconds=options.get("timeout") or self.timeout,
+            seed=options.get("seed") or 0,
+            temperature=self.temperature,
+        )
+
+
+def runtime_folder() -> Path:
+    """Return a new private folder for sockets, whose path is short enough for one (108 bytes on Linux)."""
+    return Path(tempfile.mkdtemp(prefix="kowalski-"))

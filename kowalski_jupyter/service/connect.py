@@ -1,0 +1,39 @@
+"""Finds the service: the Jupyter server's if it announced one, else one in a thread of this process."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+from kowalski_jupyter.service.client import ServiceClient, ServiceError
+from kowalski_jupyter.service.config import Kowalski
+
+if TYPE_CHECKING:
+    from kowalski_jupyter.service.host import ThreadHost
+
+SOCKET_VARIABLE = "KOWALSKI_SOCKET"
+TOKEN_VARIABLE = "KOWALSKI_TOKEN"  # noqa: S105 (the variable's name, not a token)
+
+
+def connect(config: Kowalski) -> tuple[ServiceClient, str]:
+    """Return a client of the service, and a line for the user where it is not the Jupyter server's ("" otherwise).
+
+    A service that the environment announces but that does not answer within a second is passed over.
+    """
+    line = "No kowalski server here: running in this kernel."
+    socket = os.environ.get(SOCKET_VARIABLE)
+    if socket:
+        try:
+            return ServiceClient(socket, os.environ.get(TOKEN_VARIABLE, "")), ""
+        except ServiceError:
+            line = "The kowalski server announced to this kernel is gone: running in this kernel."
+    host = _thread_host(config)
+    return ServiceClient(host.socket, host.token), line
+
+
+@functools.cache
+def _thread_host(config: Kowalski) -> ThreadHost:
+    from kowalski_jupyter.service.host import ThreadHost  # noqa: PLC0415 (a kernel with a server does not need it)
+
+    return ThreadHost(config)
