@@ -1,0 +1,90 @@
+import React, { useEffect, useRef, useState } from 'react';
+
+import { useTrans } from '../context';
+import { StateMark } from '../mark';
+import { IRun, isGoing } from '../run/document';
+import { RunView } from '../run/run';
+import { IMonitor } from '../tokens';
+
+/** How often a run that goes on is fetched at most, in milliseconds. */
+const INTERVAL_MS = 500;
+
+/** One run in full, kept current while it goes on. */
+export function RunDetails(props: {
+  id: string;
+  monitor: IMonitor;
+  onBack: () => void;
+}): React.JSX.Element {
+  const { id, monitor, onBack } = props;
+  const trans = useTrans();
+  const { run, problem } = useRun(id, monitor);
+  const back = useRef<HTMLButtonElement>(null);
+  useEffect(() => back.current?.focus(), []);
+  return (
+    <section className="kowalski-details" aria-label={trans.__('Run %1', id)}>
+      <button
+        ref={back}
+        type="button"
+        className="kowalski-button"
+        onClick={onBack}
+      >
+        {trans.__('All runs')}
+      </button>
+      {problem !== null && (
+        <p className="kowalski-note" role="alert">
+          <StateMark mark="bad" />
+          {trans.__('The run could not be fetched: %1', problem)}
+        </p>
+      )}
+      {run !== null && <RunView run={run} />}
+    </section>
+  );
+}
+
+/** Fetch a run now and, while it goes on, whenever the monitor hears of a change. */
+function useRun(
+  id: string,
+  monitor: IMonitor
+): { run: IRun | null; problem: string | null } {
+  const [run, setRun] = useState<IRun | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  useEffect(() => {
+    let left = false;
+    let busy = false;
+    let ended = false;
+    let timer = 0;
+    const fetchRun = async () => {
+      if (busy || ended) {
+        return;
+      }
+      busy = true;
+      try {
+        const fetched = await monitor.run(id);
+        // A reply that comes after the user has left is dropped.
+        if (!left) {
+          ended = !isGoing(fetched.state);
+          setRun(fetched);
+          setProblem(null);
+        }
+      } catch (reason) {
+        if (!left) {
+          setProblem(reason instanceof Error ? reason.message : String(reason));
+        }
+      }
+      if (!left) {
+        timer = window.setTimeout(() => {
+          busy = false;
+        }, INTERVAL_MS);
+      }
+    };
+    const onChanged = () => void fetchRun();
+    monitor.changed.connect(onChanged);
+    void fetchRun();
+    return () => {
+      left = true;
+      window.clearTimeout(timer);
+      monitor.changed.disconnect(onChanged);
+    };
+  }, [id, monitor]);
+  return { run, problem };
+}

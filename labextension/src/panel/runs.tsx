@@ -1,0 +1,123 @@
+import { showErrorMessage } from '@jupyterlab/apputils';
+import React, { useState } from 'react';
+
+import { useTrans } from '../context';
+import { firstLine, formatSeconds } from '../format';
+import { StateMark } from '../mark';
+import { isGoing } from '../run/document';
+import { runLook } from '../run/states';
+import { IRunSummary } from '../server/status';
+import { IMonitor } from '../tokens';
+import { useNow } from './hooks';
+
+const FIRST_CELLS = `%load_ext kowalski_jupyter
+
+text = open("notes.txt").read()
+
+%%rlm text
+Which three topics come up most often?`;
+
+interface IRunsProps {
+  readonly runs: readonly IRunSummary[];
+  readonly monitor: IMonitor;
+  readonly onOpen: (id: string) => void;
+}
+
+export function Runs({ runs, monitor, onOpen }: IRunsProps): React.JSX.Element {
+  const trans = useTrans();
+  if (runs.length === 0) {
+    return (
+      <div className="kowalski-empty">
+        <p>{trans.__('No runs yet. In a notebook, run these three cells:')}</p>
+        <pre className="kowalski-text kowalski-code">{FIRST_CELLS}</pre>
+      </div>
+    );
+  }
+  return (
+    <ul className="kowalski-runs">
+      {runs.map(run => (
+        <Run key={run.id} run={run} monitor={monitor} onOpen={onOpen} />
+      ))}
+    </ul>
+  );
+}
+
+function Run(props: {
+  run: IRunSummary;
+  monitor: IMonitor;
+  onOpen: (id: string) => void;
+}): React.JSX.Element {
+  const { run, monitor, onOpen } = props;
+  const trans = useTrans();
+  const look = runLook(run.state, trans);
+  const going = isGoing(run.state);
+  const ticking = going && monitor.connection === 'open';
+  const now = useNow(ticking);
+  const since = ticking ? Math.max(0, now - monitor.received) / 1000 : 0;
+  const question = firstLine(run.question);
+  return (
+    <li className="kowalski-run-row" data-run={run.id}>
+      <button
+        type="button"
+        className="kowalski-run-open"
+        onClick={() => onOpen(run.id)}
+      >
+        <span className="kowalski-run-question">{question}</span>
+        <span className="kowalski-status">
+          <span className="kowalski-state">
+            <StateMark mark={look.mark} />
+            {look.word}
+          </span>
+          {run.turn > 0 && (
+            <span>{trans.__('turn %1 of %2', run.turn, run.max_turns)}</span>
+          )}
+          {run.subcalls > 0 && (
+            <span>{trans._n('%1 sub-call', '%1 sub-calls', run.subcalls)}</span>
+          )}
+          <span>{formatSeconds(run.seconds + since, trans)}</span>
+        </span>
+        {run.answer !== null && (
+          <span className="kowalski-run-answer">{run.answer}</span>
+        )}
+        {run.error !== null && (
+          <span className="kowalski-run-error">{firstLine(run.error)}</span>
+        )}
+      </button>
+      {going && <CancelButton id={run.id} about={question} monitor={monitor} />}
+    </li>
+  );
+}
+
+/** Exists while the run goes on; pressed once, it waits for the run's end. */
+function CancelButton(props: {
+  id: string;
+  about: string;
+  monitor: IMonitor;
+}): React.JSX.Element {
+  const { id, about, monitor } = props;
+  const trans = useTrans();
+  const [pressed, setPressed] = useState(false);
+  const cancel = async () => {
+    setPressed(true);
+    try {
+      await monitor.cancel(id);
+    } catch (reason) {
+      setPressed(false);
+      void showErrorMessage(
+        trans.__('The run was not cancelled'),
+        String(reason)
+      );
+    }
+  };
+  return (
+    <button
+      type="button"
+      className="kowalski-button"
+      aria-label={trans.__('Cancel the run “%1”', about)}
+      disabled={pressed}
+      onClick={() => void cancel()}
+    >
+      {pressed ? trans.__('Stopping …') : trans.__('Cancel')}
+    </button>
+  );
+}

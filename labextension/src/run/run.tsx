@@ -1,0 +1,109 @@
+import React, { useState } from 'react';
+
+import { useTrans } from '../context';
+import { formatCount, formatSeconds } from '../format';
+import { StateMark } from '../mark';
+import { TextBox } from '../text';
+import { Answer } from './answer';
+import { IProgress, IRun, isGoing } from './document';
+import { IStateLook, runLook } from './states';
+import { Trace } from './trace';
+
+/** After its time limit a run has this many seconds to report its end. */
+const GRACE_SECONDS = 60;
+
+/** One run: what was asked, how it stands, what came out, and how it got there. */
+export function RunView({ run }: { run: IRun }): React.JSX.Element {
+  const trans = useTrans();
+  const look = useRunLook(run);
+  return (
+    <section
+      className="kowalski-run"
+      aria-label={trans.__('Run %1', run.id)}
+      data-state={run.state}
+    >
+      <StatusLine run={run} look={look} />
+      <TextBox
+        text={run.question}
+        label={trans.__('Question')}
+        className="kowalski-question"
+      />
+      {run.progress !== null && <Progress progress={run.progress} />}
+      {run.error !== null && (
+        <div className="kowalski-error">
+          <StateMark mark="bad" />
+          <TextBox
+            text={run.error}
+            label={trans.__('Error')}
+            className="kowalski-error-text"
+          />
+        </div>
+      )}
+      {run.answer !== null && <Answer answer={run.answer} />}
+      {run.notices.length > 0 && (
+        <ul className="kowalski-notices" aria-label={trans.__('Notices')}>
+          {run.notices.map((notice, index) => (
+            <li key={index}>{notice}</li>
+          ))}
+        </ul>
+      )}
+      <Trace run={run} />
+    </section>
+  );
+}
+
+function StatusLine(props: { run: IRun; look: IStateLook }): React.JSX.Element {
+  const { run, look } = props;
+  const { usage, limits } = run;
+  const trans = useTrans();
+  const turn = trans.__('turn %1 of %2', run.turns.length, limits.turns);
+  return (
+    <div className="kowalski-status">
+      <span className="kowalski-state">
+        <StateMark mark={look.mark} />
+        {look.word}
+      </span>
+      {run.turns.length > 0 && <span>{turn}</span>}
+      {usage.subcalls > 0 && (
+        <span>
+          {trans._n('%1 sub-call', '%1 sub-calls', usage.subcalls)}
+          {usage.subcalls_failed > 0 &&
+            trans.__(' (%1 failed)', formatCount(usage.subcalls_failed))}
+        </span>
+      )}
+      <span>{formatSeconds(run.seconds, trans)}</span>
+      {run.model !== null && (
+        <span className="kowalski-quiet">
+          {trans.__('%1 on %2', run.model.name, run.model.where)}
+        </span>
+      )}
+      <span role="status" aria-live="polite" className="kowalski-spoken">
+        {isGoing(run.state) && run.turns.length > 0
+          ? trans.__('%1, %2', look.word, turn)
+          : look.word}
+      </span>
+    </div>
+  );
+}
+
+function Progress({ progress }: { progress: IProgress }): React.JSX.Element {
+  const { text, done, total } = progress;
+  const known = done !== null && total !== null && total > 0;
+  return (
+    <label className="kowalski-progress">
+      <span>{text}</span>
+      <progress {...(known && { value: done, max: total })} />
+    </label>
+  );
+}
+
+/** The run's state; a run that was saved unfinished is not called running for ever. */
+function useRunLook(run: IRun): IStateLook {
+  const trans = useTrans();
+  const [opened] = useState(Date.now);
+  const end = run.started + run.limits.seconds + GRACE_SECONDS;
+  if (isGoing(run.state) && opened / 1000 > end) {
+    return { mark: 'stopped', word: trans.__('Unfinished when last saved') };
+  }
+  return runLook(run.state, trans);
+}

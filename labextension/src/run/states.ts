@@ -1,0 +1,83 @@
+import { TranslationBundle } from '@jupyterlab/translation';
+
+import { Mark } from '../mark';
+import { CellState, RunState, SubcallState, TurnState } from './document';
+
+/** How a state is told: a drawing and a word, never a colour alone. */
+export interface IStateLook {
+  readonly mark: Mark;
+  readonly word: string;
+}
+
+export function runLook(state: RunState, trans: TranslationBundle): IStateLook {
+  switch (state) {
+    case 'starting':
+      return { mark: 'going', word: trans.__('Starting') };
+    case 'running':
+      return { mark: 'going', word: trans.__('Running') };
+    case 'done':
+      return { mark: 'good', word: trans.__('Done') };
+    case 'failed':
+      return { mark: 'bad', word: trans.__('Failed') };
+    case 'cancelled':
+      return { mark: 'stopped', word: trans.__('Cancelled') };
+  }
+}
+
+export function turnLook(
+  state: TurnState,
+  trans: TranslationBundle
+): IStateLook {
+  switch (state) {
+    case 'thinking':
+      return { mark: 'going', word: trans.__('the model writes') };
+    case 'running':
+      return { mark: 'going', word: trans.__('code runs') };
+    case 'done':
+      return { mark: 'good', word: trans.__('done') };
+  }
+}
+
+export function cellLook(
+  state: CellState,
+  trans: TranslationBundle
+): IStateLook {
+  switch (state) {
+    case 'writing':
+      return { mark: 'going', word: trans.__('being written') };
+    case 'waiting':
+      return { mark: 'waiting', word: trans.__('waiting') };
+    case 'running':
+      return { mark: 'going', word: trans.__('running') };
+    case 'ok':
+      return { mark: 'good', word: trans.__('ok') };
+    case 'error':
+      return { mark: 'bad', word: trans.__('error') };
+    case 'final':
+      return { mark: 'good', word: trans.__('gave the answer') };
+    case 'timeout':
+      return { mark: 'bad', word: trans.__('took too long') };
+    case 'died':
+      return { mark: 'bad', word: trans.__('kernel died') };
+    case 'interrupted':
+      return { mark: 'stopped', word: trans.__('interrupted') };
+    case 'skipped':
+      return { mark: 'skipped', word: trans.__('skipped') };
+  }
+}
+
+export function subcallLook(
+  state: SubcallState,
+  trans: TranslationBundle
+): IStateLook {
+  switch (state) {
+    case 'waiting':
+      return { mark: 'waiting', word: trans.__('waiting') };
+    case 'running':
+      return { mark: 'going', word: trans.__('running') };
+    case 'ok':
+      return { mark: 'good', word: trans.__('ok') };
+    case 'error':
+      return { mark: 'bad', word: trans.__('failed') };
+  }
+}

@@ -1,0 +1,197 @@
+import React from 'react';
+
+import { useTrans } from '../context';
+import { formatCount, formatSeconds } from '../format';
+import { StateMark } from '../mark';
+import { TextBox } from '../text';
+import { Branch, Leaf, Tree } from '../tree/tree';
+import { Cell } from './cell';
+import { ICell, IProse, IRun, ITurn } from './document';
+import { turnLook } from './states';
+
+/** The tree of a run's turns, and of what it ran with. */
+export function Trace({ run }: { run: IRun }): React.JSX.Element {
+  const trans = useTrans();
+  return (
+    <Tree
+      id={run.id}
+      label={trans.__('Course of the run')}
+      first={run.turns.length > 0 ? 'turn-0' : 'about'}
+    >
+      {run.turns.map((turn, index) => (
+        <Turn
+          key={index}
+          node={`turn-${index}`}
+          turn={turn}
+          // The turn that goes on, or in which the run broke off.
+          current={run.state !== 'done' && index === run.turns.length - 1}
+        />
+      ))}
+      <About run={run} />
+    </Tree>
+  );
+}
+
+interface ITurnProps {
+  readonly node: string;
+  readonly turn: ITurn;
+  readonly current: boolean;
+}
+
+function Turn({ node, turn, current }: ITurnProps): React.JSX.Element {
+  const trans = useTrans();
+  const look = turnLook(turn.state, trans);
+  const cells = turn.parts.filter(part => part.kind === 'cell').length;
+  const failed = turn.parts.some(
+    part => part.kind === 'cell' && FAILED.has(part.state)
+  );
+  return (
+    <Branch
+      node={node}
+      open={current}
+      row={
+        <>
+          <StateMark
+            mark={failed && turn.state === 'done' ? 'bad' : look.mark}
+          />
+          <span className="kowalski-title">
+            {trans.__('Turn %1', turn.number)}
+          </span>
+          <span className="kowalski-quiet">
+            {[
+              turn.state === 'done' && failed
+                ? trans.__('done, with an error')
+                : look.word,
+              ...(cells > 0 ? [trans._n('%1 cell', '%1 cells', cells)] : []),
+              formatSeconds(turn.seconds, trans)
+            ].join(' · ')}
+          </span>
+        </>
+      }
+    >
+      {turn.reasoning !== '' && (
+        <Branch
+          node={`${node}/reasoning`}
+          open={turn.state === 'thinking' && turn.parts.length === 0}
+          row={
+            <>
+              <span className="kowalski-title">{trans.__('Reasoning')}</span>
+              <span className="kowalski-quiet">
+                {trans.__('%1 characters', formatCount(turn.reasoning.length))}
+              </span>
+            </>
+          }
+        >
+          <Prose
+            node={`${node}/reasoning/text`}
+            label={trans.__('Reasoning')}
+            text={turn.reasoning}
+            growing={turn.state === 'thinking'}
+          />
+        </Branch>
+      )}
+      {turn.parts.map((part, index) => (
+        <Part
+          key={index}
+          node={`${node}/part-${index}`}
+          part={part}
+          growing={turn.state === 'thinking' && index === turn.parts.length - 1}
+        />
+      ))}
+      {turn.feedback !== null && (
+        <Leaf
+          node={`${node}/feedback`}
+          label={trans.__('Told the model: %1', turn.feedback)}
+        >
+          <div className="kowalski-caption">{trans.__('Told the model')}</div>
+          <TextBox
+            className="kowalski-prose"
+            label={trans.__('Told the model')}
+            text={turn.feedback}
+          />
+        </Leaf>
+      )}
+    </Branch>
+  );
+}
+
+const FAILED: ReadonlySet<ICell['state']> = new Set([
+  'error',
+  'timeout',
+  'died'
+]);
+
+function Part(props: {
+  node: string;
+  part: IProse | ICell;
+  growing: boolean;
+}): React.JSX.Element {
+  const { node, part, growing } = props;
+  const trans = useTrans();
+  return part.kind === 'cell' ? (
+    <Cell node={node} cell={part} />
+  ) : (
+    <Prose
+      node={node}
+      label={trans.__('The model wrote')}
+      text={part.text}
+      growing={growing}
+    />
+  );
+}
+
+function Prose(props: {
+  node: string;
+  label: string;
+  text: string;
+  growing: boolean;
+}): React.JSX.Element {
+  return (
+    <Leaf node={props.node} label={`${props.label}: ${props.text}`}>
+      <TextBox
+        className="kowalski-prose"
+        label={props.label}
+        text={props.text}
+        growing={props.growing}
+      />
+    </Leaf>
+  );
+}
+
+/** What the run worked on and with. */
+function About({ run }: { run: IRun }): React.JSX.Element {
+  const trans = useTrans();
+  const { usage } = run;
+  const facts: [string, string][] = [
+    ...run.data.map(({ name, type, summary }): [string, string] => [
+      trans.__('Data'),
+      `${name} (${type}): ${summary}`
+    ]),
+    [trans.__('Run by'), run.host],
+    [trans.__('Sandbox'), run.sandbox ?? trans.__('no code was run')],
+    [
+      trans.__('Tokens'),
+      trans.__(
+        '%1 read, %2 written',
+        formatCount(usage.prompt_tokens),
+        formatCount(usage.completion_tokens)
+      )
+    ],
+    [trans.__('Run'), run.id]
+  ];
+  return (
+    <Branch
+      node="about"
+      row={<span className="kowalski-title">{trans.__('About this run')}</span>}
+    >
+      {facts.map(([name, value], index) => (
+        <Leaf key={index} node={`about/${index}`} label={`${name}: ${value}`}>
+          <div className="kowalski-fact">
+            <span className="kowalski-quiet">{name}</span>
+            <span>{value}</span>
+          </div>
+        </Leaf>
+      ))}
+    </Branch>
+  );
+}
