@@ -1,0 +1,194 @@
+"""Final answers in a reply's prose: ``FINAL(…)`` and ``FINAL_VAR(…)`` at the start of a line.
+
+Calls inside code are not looked for here: they run, and the kernel reports the value. This is for models
+that write the call as text.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """An answer given in prose: `value` is its ``text``, a ``var``'s name, or an ``expr``'s source."""
+
+    kind: Literal["text", "var", "expr"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A final answer that cannot be taken, and the reason; `value` is what it said."""
+
+    reason: Literal["empty", "placeholder", "undefined", "cut"]
+    value: str = ""
+
+
+# Up to three blanks (four are an indented code block) and emphasis.
+_CALL = re.compile(r"^ {0,3}[*_]{0,3}FINAL(?P<var>_VAR)?[ \t]*\(", re.MULTILINE)
+_TOKEN = re.compile(r"\\.|[\"'()]|(?<=\n)[ \t]*\w{1,2}\)")
+_NO_WORDS = re.compile(r"(?:[^\w\n]|_)*(?:\n|\Z)")
+_PLACEHOLDER = re.compile(
+    r"(?:(?:insert|put|write|enter|give|place) )?(?:(?:your|the|my) )?(?:(?:final|actual|complete|full) )?"
+    r"(?:answer|result|response|output|value|text)(?: (?:text|string|value))?(?: goes)?(?: here)?"
+)
+_EXPRESSION_LENGTH = 2000
+
+
+def find_final(prose: str, *, is_end: bool, cut: bool, defined: Collection[str]) -> Final | Rejected | None:
+    """Return the last final answer in a stretch of prose, in linear time.
+
+    Args:
+        prose: text without code and thoughts.
+        is_end: whether the reply ends with it.
+        cut: whether the token limit ended the reply.
+        defined: names that the kernel holds.
+    """
+    stop = len(prose)
+    for call in reversed(list(_CALL.finditer(prose))):
+        end = _closing_parenthesis(prose, call.end(), stop)
+        if end is not None:
+            return _interpret(prose[call.end() : end].strip(), is_var=bool(call["var"]), defined=defined)
+        if is_end and stop == len(prose) and not _ever_closed(prose, call.end()):
+            value = prose[call.end() :].strip()
+            return Rejected("cut") if cut else _interpret(value, is_var=bool(call["var"]), defined=defined)
+        stop = call.start()
+    return None
+
+
+def _closing_parenthesis(text: str, start: int, stop: int) -> int | None:
+    """Return where the call ends that opened before `start`: at a parenthesis with no words behind it.
+
+    With words behind it on its line, the call is only spoken of: ``FINAL(x) ends the loop``. Free text is no
+    code, so quotes and parentheses need not balance: each reading is tried, the strict ones first.
+    """
+    for strings in (True, False):
+        for markers in (False, True):
+            end = _balanced(text, start, stop, strings=strings, markers=markers)
+            if end is not None and _NO_WORDS.match(text, end + 1, stop):
+                return end
+    return None
+
+
+def _ever_closed(text: str, start: int) -> bool:
+    return _balanced(text, start, len(text), strings=False, markers=False) is not None
+
+
+def _balanced(text: str, start: int, stop: int, *, strings: bool, markers: bool) -> int | None:
+    """Return the position of the closing parenthesis.
+
+    Args:
+        text: the text.
+        start: where to begin, one parenthesis deep.
+        stop: where to give up.
+        strings: whether parentheses in quotes do not count.
+        markers: whether a list's ``a)`` at the start of a line does not count.
+    """
+    depth = 1
+    quote = ""
+    for match in _TOKEN.finditer(text, start, stop):
+        found = match[0]
+        if found in ("'", '"'):
+            if not strings:
+                continue
+            if not quote and not text[match.start() - 1].isalnum():
+                quote = found
+            elif found == quote and not text[match.end() : match.end() + 1].isalnum():
+                quote = ""
+        elif quote or found[0] == "\\":
+            continue
+        elif found == "(":
+            depth += 1
+        elif found == ")" or not markers:
+            depth -= 1
+            if depth == 0:
+                return match.end() - 1
+    return None
+
+
+def _interpret(value: str, *, is_var: bool, defined: Collection[str]) -> Final | Rejected:
+    literal = _string(value)
+    text = value if literal is None else literal
+    if not text.strip():
+        return Rejected("empty")
+    if is_var:
+        return _interpret_var(value, text, defined)
+    if literal is None and text in defined:
+        return Final("var", text)
+    if _is_placeholder(text):
+        return Rejected("placeholder", text)
+    is_code = literal is None and _computes(text, defined)
+    return Final("expr" if is_code else "text", text)
+
+
+def _interpret_var(value: str, text: str, defined: Collection[str]) -> Final | Rejected:
+    if text.isidentifier():
+        return Final("var", text) if text in defined else Rejected("undefined", text)
+    return Final("expr", value) if _names(value) is not None else Final("text", text)
+
+
+def _computes(text: str, defined: Collection[str]) -> bool:
+    """Whether text is an expression over the kernel's variables, and nothing else."""
+    names = (_names(text) if defined else None) or set()
+    return any(name in defined for name in names) and all(_is_known(name, defined) for name in names)
+
+
+def _is_known(name: str, defined: Collection[str]) -> bool:
+    return name in defined or hasattr(builtins, name)
+
+
+def _is_placeholder(text: str) -> bool:
+    bare = text.strip("<>[]{} \t\n").lower()
+    if bare.strip(".…") == "":
+        return True
+    copied = len(text.split()) > 1 or text[0] in "<[{"  # the single word may be the answer
+    return copied and _PLACEHOLDER.fullmatch(bare.replace("_", " ").rstrip(".…")) is not None
+
+
+def _string(value: str) -> str | None:
+    """Return the content of a string literal, None if `value` is not a single one."""
+    for quote in ('"""', "'''", '"', "'"):
+        if len(value) >= 2 * len(quote) and value.startswith(quote) and value.endswith(quote):
+            content = value[len(quote) : -len(quote)]
+            if "\\" in content:
+                return _escaped(value, quote)
+            return None if quote in content else content
+    return None
+
+
+def _escaped(value: str, quote: str) -> str | None:
+    try:
+        if quote == '"':
+            return str(json.loads(value, strict=False))
+        tree = _parse(value)
+    except ValueError:
+        return None
+    is_string = tree is not None and isinstance(tree.body, ast.Constant) and isinstance(tree.body.value, str)
+    return str(ast.literal_eval(tree)) if tree is not None and is_string else None
+
+
+def _names(source: str) -> set[str] | None:
+    """Return the names that a Python expression reads; None if it is not an expression."""
+    tree = _parse(source)
+    if tree is None:
+        return None
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _parse(source: str) -> ast.Expression | None:
+    if len(source) > _EXPRESSION_LENGTH:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a model's text, not our code
+            return ast.parse(source, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

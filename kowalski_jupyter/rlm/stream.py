@@ -1,0 +1,269 @@
+"""A reply while it arrives: cut into prose, code and thoughts, line by line, in linear time.
+
+This is the front half of the parser (`protocol.parse_reply` feeds the whole reply at once), so what is
+shown while a reply streams and what is run in the end are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kowalski_jupyter.rlm.fences import Fence, code_spans, open_fence, open_glued_fence
+from kowalski_jupyter.rlm.toolcalls import from_text
+
+CUT_REASONS = frozenset({"length", "max_tokens"})
+"""The finish reasons that mean: cut by the token limit."""
+
+Kind = Literal["prose", "code", "thought"]
+_TextKind = Literal["prose", "thought", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Code to run, in a language by its canonical name (see `languages.TAGS`)."""
+
+    language: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a reply.
+
+    `text` is the prose, the thought, or the code as it would run; `source` is the reply's own text, a fence
+    included. For code, `tag` is its fence's tag in lower case (or, with `is_tool`, the called tool's name) and
+    `language` the canonical language, "" if the tag names none that can run. `closed` says whether its end
+    was seen: an open segment may still grow, or turn out to be something else.
+    """
+
+    kind: Kind
+    text: str
+    source: str = ""
+    language: str = ""
+    tag: str = ""
+    closed: bool = True
+    is_tool: bool = False
+
+    @property
+    def runnable(self) -> bool:
+        """Whether this is code in a language that can run."""
+        return self.kind == "code" and bool(self.language and self.text)
+
+
+# Thoughts as models mark them: <think> (DeepSeek, Qwen), [THINK] (Mistral), OpenAI's harmony channels
+# (https://github.com/openai/harmony), and end-of-turn tokens that some servers let through.
+_MARK = re.compile(
+    r"(?P<open><(?:think|thinking|thought|reasoning)>|\[THINK\])"
+    r"|(?P<close></(?:think|thinking|thought|reasoning)>|\[/THINK\])"
+    r"|<\|channel\|>(?P<channel>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>"
+    r"|(?P<end><\|(?:end|return|call)\|>)"
+    r"|(?P<tool><tool_call>)"
+    r"|(?P<tool_end></tool_call>)"
+    r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text)\|>)",
+    re.IGNORECASE,
+)
+_LIST_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
+
+
+class ReplyStream:
+    """Takes a reply in pieces of any size and says at any time what it consists of.
+
+    A closed code segment can be run at once. It stays what it is, with one exception: a closing thought tag
+    without an opening one (some servers swallow it) turns everything before it into a thought.
+    """
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+        self._recalled = 0  # segments before this index have already been turned into thoughts
+        self._searched = 0  # segments before this index are not, or hold, the first block
+        self._first_block: Block | None = None
+        self._kind: _TextKind = "prose"
+        self._text: list[str] = []
+        self._fence: Fence | None = None
+        self._pending: list[str] = []  # the line that has not ended yet
+        self._carriage_return = ""
+        self._in_list = False
+        self._after_blank = True
+        self._trust_strings = True
+
+    def feed(self, text: str) -> None:
+        """Add the next piece of the reply."""
+        text = self._carriage_return + text
+        self._carriage_return = "\r" if text.endswith("\r") else ""
+        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+        first, *rest = text.split("\n")
+        self._pending.append(first)
+        for line in rest:
+            self._take("".join(self._pending))
+            self._pending = [line]
+
+    def finish(self, finish_reason: str | None = "stop") -> None:
+        """Say that the reply has ended, and why; to be called once."""
+        cut = finish_reason in CUT_REASONS
+        if self._carriage_return:
+            self.feed("\n")
+        if line := "".join(self._pending):
+            self._take(line)
+        self._pending = []
+        if self._fence and self._fence.doubtful_end is not None and not cut:
+            self._take_back_string(self._fence, self._fence.doubtful_end)
+        if self._fence:
+            self._end_fence(closed=False)
+        elif self._kind == "tool":
+            self._switch("prose", closed=not cut)
+        else:
+            self._switch("prose", closed=self._kind == "prose")
+
+    @property
+    def first_block(self) -> Block | None:
+        """The first whole block, as soon as its closing fence has been read."""
+        while self._first_block is None and self._searched < len(self._segments):
+            segment = self._segments[self._searched]
+            self._searched += 1
+            if segment.runnable and segment.closed:
+                self._first_block = Block(segment.language, segment.text)
+        return self._first_block
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments so far, the one that is still growing and blank prose included, in linear time."""
+        growing = self._growing()
+        return [*self._segments, growing] if growing.source else list(self._segments)
+
+    def _growing(self) -> Segment:
+        line = "".join(self._pending)
+        if line.lstrip()[:1] in ("`", "~", "<", "["):
+            line = ""  # may become a fence or a tag: not shown before that is known
+        if self._fence:
+            shown = replace(self._fence, lines=[*self._fence.lines, line], source=[*self._fence.source, line])
+            return _code(shown, closed=False)
+        source = "".join(self._text) + line
+        return Segment("thought" if self._kind == "thought" else "prose", source.strip("\n"), source, closed=False)
+
+    def _take(self, line: str) -> None:
+        fence = self._fence
+        if fence is None:
+            self._take_text(line)
+            return
+        rest = fence.take(line)
+        if rest is None:
+            return
+        self._end_fence(closed=True)
+        if rest:
+            self._take_text(rest if rest is line else rest.lstrip())
+
+    def _take_text(self, line: str) -> None:
+        """Take a line outside code blocks, which may hold marks and may end by opening a block."""
+        if "<" not in line and "[" not in line:
+            self._take_line_end(line)
+            return
+        marks = _marks(line)
+        last_close = max((match.start() for match in marks if match["close"]), default=-1)
+        position = 0
+        for match in marks:
+            blank = self._kind != "prose" or not line[position : match.start()].strip()
+            if match["open"] and (self._kind == "tool" or not (blank or match.start() < last_close)):
+                continue  # the tag is only spoken of
+            if self._kind == "tool" and not match["tool_end"]:
+                continue  # data
+            self._text.append(line[position : match.start()])
+            position = match.end()
+            self._take_mark(match)
+        self._take_line_end(line[position:])
+
+    def _take_mark(self, match: re.Match[str]) -> None:
+        if match["channel"] is not None:
+            final = match["channel"].strip().lower().startswith("final")
+            self._switch("prose" if final else "thought")
+        elif match["open"]:
+            self._switch("thought")
+        elif match["tool"]:
+            self._switch("tool" if self._kind == "prose" else self._kind)
+        elif match["close"] and self._kind == "prose":
+            self._switch("prose")
+            self._recall()
+        elif match["close"] or match["end"] or (match["tool_end"] and self._kind == "tool"):
+            self._switch("prose")
+
+    def _take_line_end(self, text: str) -> None:
+        if self._kind != "prose" or not self._opens_block(text):
+            self._text.append(text + "\n")
+
+    def _opens_block(self, text: str) -> bool:
+        fence = None
+        if "```" in text or "~~~" in text:
+            fence = open_fence(text, may_indent=self._in_list or not self._after_blank)
+            if fence is None and (glued := open_glued_fence(text)):
+                self._text.append(glued[0])
+                fence = glued[1]
+        if fence is None or text[:1] not in (" ", "\t"):
+            self._follow_layout(text)
+        if fence is None:
+            return False
+        self._switch("prose")
+        if not self._trust_strings:
+            fence.strings = None
+        self._fence = fence
+        return True
+
+    def _follow_layout(self, text: str) -> None:
+        """Remember what decides whether an indented line is code (after a blank line) or part of a list."""
+        stripped = text.strip()
+        if _LIST_ITEM.match(text):
+            self._in_list = True
+        elif stripped and text[0] not in " \t":
+            self._in_list = False
+        self._after_blank = not stripped or (self._after_blank and text[0] in " \t")
+
+    def _switch(self, kind: _TextKind, *, closed: bool = True) -> None:
+        """End the stretch of text and begin another."""
+        if self._text:
+            self._segments.append(self._segment("".join(self._text), closed=closed))
+        self._text = []
+        self._kind = kind
+
+    def _segment(self, source: str, *, closed: bool) -> Segment:
+        if self._kind == "tool" and (call := from_text(source)):
+            source = f"<tool_call>{source}</tool_call>"
+            return Segment("code", call.code, source, call.language, call.name, closed, is_tool=True)
+        kind: Kind = "thought" if self._kind == "thought" else "prose"
+        return Segment(kind, source.strip("\n"), source, closed=closed)
+
+    def _end_fence(self, *, closed: bool) -> None:
+        if self._fence:
+            self._segments.append(_code(self._fence, closed=closed))
+        self._fence = None
+        self._after_blank = True
+
+    def _recall(self) -> None:
+        for index in range(self._recalled, len(self._segments)):
+            segment = self._segments[index]
+            self._segments[index] = Segment("thought", segment.text, segment.source)
+        self._recalled = len(self._segments)
+
+    def _take_back_string(self, fence: Fence, end: int) -> None:
+        """Read on from the fence that seemed to stand in a string: the string was never closed."""
+        lines = fence.lines[end:]
+        fence.cut(end)
+        self._trust_strings = False
+        for line in lines:
+            self._take(line)
+
+
+def _code(fence: Fence, *, closed: bool) -> Segment:
+    return Segment("code", fence.code, "\n".join(fence.source) + "\n", fence.language, fence.tag, closed)
+
+
+def _marks(line: str) -> list[re.Match[str]]:
+    """Return the marks of a line that do not stand in inline code."""
+    spans = code_spans(line) if "`" in line else []
+    starts = [start for start, _ in spans]
+
+    def is_code(position: int) -> bool:
+        index = bisect_right(starts, position) - 1
+        return index >= 0 and position < spans[index][1]
+
+    return [match for match in _MARK.finditer(line) if not is_code(match.start())]
