@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
 
 from kowalski_jupyter.magics.bundle import MIME_TYPE
 from kowalski_jupyter.magics.display import TerminalDisplay
@@ -19,11 +20,17 @@ class _Narrator(NotebookClient):
 
     _display: TerminalDisplay
 
-    async def async_execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:  # noqa: ANN401 (nbclient's)
+    async def async_execute_cell(
+        self,
+        cell: NotebookNode,
+        cell_index: int,
+        execution_count: int | None = None,
+        store_history: bool = True,
+    ) -> NotebookNode:
         self._display = TerminalDisplay()
         if cell.source.strip():
             sys.stdout.write("\n" + (cell.source if cell.cell_type == "markdown" else _indented(cell.source)) + "\n\n")
-        return await super().async_execute_cell(cell, cell_index, **options)
+        return await super().async_execute_cell(cell, cell_index, execution_count, store_history)
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:  # noqa: ANN401 (nbclient's)
         content = msg["content"]

@@ -73,8 +73,9 @@ def _html_turn(turn: Document) -> str:
     inside = []
     if turn["reasoning"]:
         inside.append(f"<details><summary>Reasoning</summary><pre>{escape(turn['reasoning'])}</pre></details>")
-    for part in turn["parts"]:
-        inside.append(_html_cell(part) if part["kind"] == "cell" else f"<p>{_html_text(part['text'])}</p>")
+    inside += [
+        _html_cell(part) if part["kind"] == "cell" else f"<p>{_html_text(part['text'])}</p>" for part in turn["parts"]
+    ]
     if turn["feedback"]:
         inside.append(f"<p><i>Told to the model:</i> {_html_text(turn['feedback'])}</p>")
     return (

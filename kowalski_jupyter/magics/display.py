@@ -9,6 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display, update_display
 
 from kowalski_jupyter.magics.bundle import Document, headline, run_bundle
+from kowalski_jupyter.rlm.text import one_line
 
 
 class RunDisplay(Protocol):
@@ -71,13 +72,18 @@ class TerminalDisplay:
                 continue
             self._grow(f"{key}.{index} code", part["code"], prefix="  │ ")
             if part["subcalls_total"]:
-                done = sum(call["state"] != "running" for call in part["subcalls"])
-                if part["subcalls_total"] == len(part["subcalls"]) and done == len(part["subcalls"]):
-                    self._once(f"{key}.{index} calls", f"  ⇄ {part['subcalls_total']} sub-calls")
+                self._subcalls(f"{key}.{index}", part)
             for number, output in enumerate(part["outputs"]):
-                self._grow(f"{key}.{index} out {number}", output["text"], prefix="  → ")
+                self._grow(f"{key}.{index} out {number}", output["text"].rstrip("\n"), prefix="  → ")
         if turn["feedback"]:
             self._once(f"{key} feedback", f"  ↺ {turn['feedback']}")
+
+    def _subcalls(self, key: str, cell: Document) -> None:
+        """Write a line for each sub-call that has ended; beyond the rows of the document only their number."""
+        for call in cell["subcalls"]:
+            if call["state"] in ("ok", "error"):
+                said = f"{one_line(call['prompt'], 50)} ⇒ {one_line(call['reply'], 40)}"
+                self._once(f"{key} call {call['id']}", f"  ⇄ {call['id']}: {said}")
 
     def _grow(self, key: str, text: str, prefix: str = "") -> None:
         """Write what `text` has more than when it was last written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ async def ask(
     *,
     turn: int,
     emit: Callable[[Event], None],
+    languages: Collection[str] = (),
     on_block: Callable[[Block], None] | None = None,
 ) -> Asked:
     """Stream one reply.
@@ -37,7 +38,8 @@ async def ask(
         sampling: how to sample.
         turn: the turn's number, for the events.
         emit: takes the events.
-        on_block: called with the first whole block, at once when its fence closes. Text after that block
+        languages: what can run.
+        on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
             would be written without having seen its output, so the stream is closed when any comes.
 
     Raises:
@@ -67,7 +69,7 @@ async def ask(
                 emit(ReplyDelta(turn, delta.text))
                 scanner.feed(delta.text)
                 if on_block is not None and block is None and "\n" in delta.text:
-                    block = _first_block(scanner)
+                    block = _first_block(scanner, languages)
                     if block is not None:
                         on_block(block)
     except ModelError:
@@ -89,9 +91,9 @@ async def ask(
     return Asked({"content": text, "reasoning_content": "".join(thoughts)}, finish_reason)
 
 
-def _first_block(scanner: ReplyStream) -> Block | None:
-    """Return the first block that can run and whose end has been seen."""
+def _first_block(scanner: ReplyStream, languages: Collection[str]) -> Block | None:
+    """Return the first block in one of the languages whose end has been seen."""
     for segment in scanner.segments:
-        if segment.kind == "code" and segment.closed and segment.language and segment.text.strip():
+        if segment.kind == "code" and segment.closed and segment.language in languages and segment.text.strip():
             return Block(segment.language, segment.text)
     return None

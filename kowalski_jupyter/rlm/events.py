@@ -176,7 +176,7 @@ class CellFinished(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class SubcallStarted(Event):
-    """Code asked a model. `call` counts from 1 within the run; `prompt` is whole."""
+    """Code asked a model; the call waits for a place. `call` counts from 1 in the run; `prompt` is whole."""
 
     type: ClassVar[str] = "subcall_started"
     cell: str
@@ -187,8 +187,17 @@ class SubcallStarted(Event):
 
 @_event
 @dataclass(frozen=True, slots=True)
+class SubcallSent(Event):
+    """The sub-call has a place and was sent to its model."""
+
+    type: ClassVar[str] = "subcall_sent"
+    call: int
+
+
+@_event
+@dataclass(frozen=True, slots=True)
 class SubcallFinished(Event):
-    """A sub-call ended with `reply`, or with `error` in words."""
+    """A sub-call ended with `reply`, or with `error` in words; `seconds` since it was sent."""
 
     type: ClassVar[str] = "subcall_finished"
     call: int

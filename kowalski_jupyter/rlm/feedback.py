@@ -21,7 +21,6 @@ class CellRecord:
     language: str
     outputs: list[Output] = field(default_factory=list)
     result: CellResult | None = None
-    refusal: str = ""
 
     def text(self, limit: int) -> str:
         """Return the outputs as one text, head-and-tail, with their true length."""
@@ -36,12 +35,11 @@ def after_cells(cells: Sequence[CellRecord], *, turns_left: int, limit: int) -> 
     """Return the message that carries the outputs of a turn's cells back."""
     share = limit // max(1, len(cells))
     parts = [_cell(cell, share) for cell in cells]
-    return "\n\n".join([*parts, _budget(turns_left)])
+    hint = "" if turns_left == 1 else "If this answers the question, call FINAL(value). "
+    return "\n\n".join([*parts, hint + _turns(turns_left)])
 
 
 def _cell(cell: CellRecord, limit: int) -> str:
-    if cell.refusal:
-        return cell.refusal
     text = cell.text(limit)
     result = cell.result
     if result is None or result.status in ("ok", "final"):
@@ -61,7 +59,7 @@ def _cell(cell: CellRecord, limit: int) -> str:
 def after_trouble(reply: Reply, *, turns_left: int) -> str:
     """Return the message for a reply that held nothing to run and no answer."""
     advice = [_ADVICE[problem.kind].format(detail=problem.detail) for problem in reply.problems]
-    return "\n".join([*dict.fromkeys(advice or [_ADVICE[ProblemKind.NO_ACTION]]), _budget(turns_left)])
+    return "\n".join([*dict.fromkeys(advice or [_ADVICE[ProblemKind.NO_ACTION]]), _turns(turns_left)])
 
 
 _FENCE = "Put the code in a block that starts with ```repl and ends with ```."
@@ -69,7 +67,7 @@ _FENCE = "Put the code in a block that starts with ```repl and ends with ```."
 _ADVICE = {
     ProblemKind.EMPTY: "Your reply was empty. Reply with one ```repl block.",
     ProblemKind.ONLY_REASONING: "You only thought and wrote no reply. Think less and write one ```repl block.",
-    ProblemKind.NO_ACTION: "That reply had no code to run. Reply with one ```repl block; to answer, call FINAL(value) in it.",
+    ProblemKind.NO_ACTION: "That reply had no code to run. Reply with one ```repl block; to answer, call FINAL(value).",
     ProblemKind.UNTAGGED_FENCE: f"A block without a tag is not run. {_FENCE}",
     ProblemKind.UNKNOWN_TAG: f"A ```{{detail}} block is not run. {_FENCE}",
     ProblemKind.UNAVAILABLE_LANGUAGE: "There is no {detail} kernel here. Write it in Python, in a ```repl block.",
@@ -78,7 +76,7 @@ _ADVICE = {
     ProblemKind.INLINE_CODE: f"Code within a line is not run. {_FENCE}",
     ProblemKind.INDENTED_CODE: f"Indented code is not run. {_FENCE}",
     ProblemKind.BARE_CODE: f"Code outside a block is not run. {_FENCE}",
-    ProblemKind.FINAL_CUT: "Your answer was cut off by the length limit. Put it in a variable and call FINAL(variable).",
+    ProblemKind.FINAL_CUT: "Your answer was cut off by the length limit. Call FINAL(variable) with what holds it.",
     ProblemKind.FINAL_EMPTY: "FINAL had no value. Call FINAL(value) in a ```repl block.",
     ProblemKind.FINAL_PLACEHOLDER: "FINAL held a placeholder. Call FINAL with the real value in a ```repl block.",
     ProblemKind.FINAL_UNDEFINED: "There is no variable {detail}. Compute the value first, then call FINAL with it.",
@@ -87,7 +85,7 @@ _ADVICE = {
 }
 
 
-def _budget(turns_left: int) -> str:
-    if turns_left == 1:
+def _turns(left: int) -> str:
+    if left == 1:
         return "This is your last turn: call FINAL(value) with the best answer you have."
-    return f"If this answers the question, call FINAL(value). Turns left: {turns_left}."
+    return f"Turns left: {left}."

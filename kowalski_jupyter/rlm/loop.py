@@ -53,6 +53,7 @@ class Loop:
         self._kernel = kernel
         self._calls = calls
         self._emit = emit
+        self._languages = (kernel.language,)
         self._names: tuple[str, ...] = tuple(item.name for item in data)
         self._history = History(
             system_prompt(),
@@ -97,9 +98,12 @@ class Loop:
                 ),
                 turn=turn,
                 emit=self._emit,
+                languages=self._languages,
                 on_block=start,
             )
-            reply = parse_reply(asked.message, finish_reason=asked.finish_reason, defined=self._names)
+            reply = parse_reply(
+                asked.message, finish_reason=asked.finish_reason, defined=self._names, languages=self._languages
+            )
             if not running:
                 for block in [*reply.blocks, *_answer_block(reply)][:1]:
                     start(block)
@@ -115,11 +119,6 @@ class Loop:
         record = CellRecord(block.language)
         self._calls.cell = cell
         self._emit(ev.CellStarted(turn, cell, block.language, block.code))
-        if block.language != self._kernel.language:
-            said = f"There is no {block.language} kernel in this run. Write the block in {self._kernel.language}."
-            record.refusal = said
-            self._emit(ev.CellFinished(cell, "error", said, 0.0))
-            return record
 
         def on_output(output: Output) -> None:
             record.outputs.append(output)

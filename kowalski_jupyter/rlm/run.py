@@ -136,9 +136,7 @@ class Run:
         self._kernel = kernel = await self._kernels.acquire("python", data=self.data, calls=calls)
         try:
             self._emit(ev.KernelReady(kernel.language, kernel.sandbox))
-            loop = Loop(
-                self.question, self.data, settings, model=model, kernel=kernel, calls=calls, emit=self._emit
-            )
+            loop = Loop(self.question, self.data, settings, model=model, kernel=kernel, calls=calls, emit=self._emit)
             return await loop.run()
         finally:
             calls.stop()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from kowalski_jupyter.kernels.base import Answer
 from kowalski_jupyter.models.base import ChatModel, Message, ModelError, Sampling, Usage
-from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallStarted
+from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallSent, SubcallStarted
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
 _T = TypeVar("_T")
@@ -123,15 +123,15 @@ class RunCalls:
     async def _ask(self, prompt: str, options: _Options) -> str:
         """Send one prompt when there is a place for it, and report it as events."""
         if not isinstance(prompt, str) or not prompt.strip():
-            raise SubcallError(
-                f"llm_query needs a prompt that is a non-empty str, not {type(prompt).__name__}."
-            )
+            raise SubcallError(f"llm_query needs a prompt that is a non-empty str, not {type(prompt).__name__}.")
         number = next(self._numbers)
         started = time.monotonic()
         self._emit(SubcallStarted(self.cell, number, self._model.name, prompt))
         reply, error, usage = "", "", None
         try:
             async with self._places:
+                self._emit(SubcallSent(number))
+                started = time.monotonic()
                 reply, usage = await self._complete(prompt, number, options)
         except ModelError as failure:
             error = str(failure)

@@ -50,9 +50,7 @@ class _Cell:
             "code": head_and_tail(self.code, limit),
             "state": self.state,
             "seconds": self.seconds,
-            "outputs": [
-                {"kind": kind, "text": clip.text(limit), "length": clip.length} for kind, clip in self.outputs
-            ],
+            "outputs": [{"kind": kind, "text": clip.text(limit), "length": clip.length} for kind, clip in self.outputs],
             "subcalls": [
                 {
                     **row,
@@ -225,7 +223,7 @@ class Trace:
         self._usage["subcalls"] += 1
         row = {
             "id": event.call,
-            "state": "running",
+            "state": "waiting",
             "model": event.model,
             "prompt": head_and_tail(event.prompt, _SUBCALL_CHARS),
             "reply": "",
@@ -234,6 +232,10 @@ class Trace:
         self._calls[event.call] = row
         if event.cell in self._cells:
             self._cells[event.cell].subcalls[event.call] = row
+
+    @apply.register
+    def _(self, event: ev.SubcallSent) -> None:
+        self._calls[event.call]["state"] = "running"
 
     @apply.register
     def _(self, event: ev.SubcallFinished) -> None:
@@ -263,7 +265,7 @@ class Trace:
             if cell.state == "running":
                 cell.state = "interrupted"
         for row in self._calls.values():
-            if row["state"] == "running":
+            if row["state"] in ("waiting", "running"):
                 row["state"], row["reply"] = "error", "stopped"
 
     def document(self) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class Service:
             await live.run.execute()
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 (already told as the run's end; the log gets the rest)
             _log.exception("Run %s ended by a fault of ours", live.run.id)
         finally:
             if live.run.model_lost:

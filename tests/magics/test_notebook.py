@@ -1,0 +1,188 @@
+"""`%%rlm` in real kernels, as nbclient and papermill run them: no Jupyter server, a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+
+from kowalski_jupyter.magics.bundle import MIME_TYPE
+from tests.support.scripted_server import Reply, ScriptedServer
+
+ROOT = Path(__file__).parents[2]
+LOAD = "%load_ext kowalski_jupyter"
+
+
+def block(code: str) -> str:
+    return f"Let me see.\n```repl\n{code}\n```"
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A function that runs cells in a kernel of its own and returns the notebook."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv("KOWALSKI_SOCKET", raising=False)
+
+    def run(server: ScriptedServer, *cells: str, allow_errors: bool = False) -> Any:
+        monkeypatch.setenv("KOWALSKI_URL", server.url)
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (LOAD, *cells)])
+        NotebookClient(book, timeout=60, allow_errors=allow_errors).execute()
+        return book
+
+    yield run
+    assert not list(tmp_path.glob("cache/kowalski-jupyter/runs/*/*"))
+
+
+def bundle_of(cell: Any) -> dict[str, Any]:
+    (output,) = [output for output in cell.outputs if MIME_TYPE in output.get("data", {})]
+    return dict(output.data)
+
+
+def error_of(cell: Any) -> str:
+    return "".join(output.get("evalue", "") + output.get("text", "") for output in cell.outputs)
+
+
+def test_the_answer_is_bound_and_the_run_is_one_output(notebook: Run) -> None:
+    with ScriptedServer([block("len(notes)"), block("FINAL({'n': len(notes)})")]) as server:
+        book = notebook(server, "notes = 'x' * 1234", "%%rlm notes -o answer\nHow long is it?", "answer['n'] + 1")
+
+    bundle = bundle_of(book.cells[2])
+    assert book.cells[3].outputs[0].data["text/plain"] == "1235"
+    assert bundle[MIME_TYPE]["state"] == "done"
+    assert [turn["number"] for turn in bundle[MIME_TYPE]["turns"]] == [1, 2]
+    assert set(bundle) == {MIME_TYPE, "text/html", "text/markdown", "text/plain"}
+    assert "1234" in bundle["text/plain"]
+
+
+def test_the_question_is_never_interpolated(notebook: Run) -> None:
+    question = 'Is {"a": 1} or {} or $x or {x} or println!("{}") or %s in it? `code`'
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        notebook(server, "x = 'SECRET'", "notes = 'n'", f"%%rlm notes\n{question}")
+        assert question in server.requests[0].last("user")
+
+
+def test_a_saved_notebook_reads_without_kernel_and_extension(notebook: Run) -> None:
+    hostile = "<script>alert(1)</script>"
+    with ScriptedServer([block(f"print({hostile!r})"), block(f"FINAL({hostile!r})")]) as server:
+        book = notebook(server, "notes = 'n'", f"%%rlm notes -o answer\nWhat about {hostile}?")
+    bundle = bundle_of(book.cells[2])
+    html, _ = HTMLExporter().from_notebook_node(book)
+
+    assert "<script>" not in bundle["text/html"]
+    assert "alert(1)" in bundle["text/html"]
+    assert "What about" in html
+    assert "FINAL(" in bundle["text/html"]
+    json.dumps(book)
+
+
+def test_a_failed_run_raises_and_still_shows_what_there_was(notebook: Run) -> None:
+    with ScriptedServer([block("1")]) as server:
+        book = notebook(server, "notes = 'n'", "%%rlm notes --max-turns 2\nWhat?", allow_errors=True)
+        with pytest.raises(CellExecutionError, match="No answer within 2 turns"):
+            notebook(server, "notes = 'n'", "%%rlm notes --max-turns 2\nWhat?")
+
+    assert bundle_of(book.cells[2])[MIME_TYPE]["state"] == "failed"
+    assert "--max-turns" in error_of(book.cells[2])
+
+
+def test_papermill_fails_with_the_run(notebook: Run, tmp_path: Path) -> None:
+    with ScriptedServer([Reply("", status=500)]) as server:
+        path = tmp_path / "in.ipynb"
+        book = notebook(server, "notes = 'n'")
+        book.cells.append(nbformat.v4.new_code_cell("%%rlm notes\nWhat?"))
+        nbformat.write(book, path)
+        with pytest.raises(papermill.PapermillExecutionError):
+            papermill.execute_notebook(path, None, progress_bar=False, kernel_name="python3")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("%%rlm note\nWhat?", "Did you mean notes?"),
+        ("%%rlm thing\nWhat?", "thing"),
+        ("%%rlm notes\n  \n", "question is empty"),
+        ("%%rlm notes --frobnicate\nWhat?", "unrecognized arguments"),
+        ("%rlm frobnicate", "status"),
+        ("%rlm show r-000000", "%rlm runs"),
+    ],
+)
+def test_mistakes_are_one_line_that_says_what_can(notebook: Run, cell: str, said: str) -> None:
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        book = notebook(server, "notes = 'n'\nthing = (i for i in [])", cell, allow_errors=True)
+        text = error_of(book.cells[2])
+
+        assert said in text
+        assert "Traceback" not in text
+        assert len([line for line in text.splitlines() if line.strip() and "kowalski server" not in line]) == 1
+        assert not server.requests
+
+
+def test_an_interrupt_stops_the_run_and_raises_keyboard_interrupt(notebook: Run) -> None:
+    del notebook  # for its environment
+    with ScriptedServer([Reply("word " * 3000, token_delay=0.01)]) as server:
+        os.environ["KOWALSKI_URL"] = server.url
+        book = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in (LOAD, "notes = 'n'", "%%rlm notes\nWhat?")]
+        )
+        client = NotebookClient(book, timeout=60, allow_errors=True)
+
+        def interrupt() -> None:
+            server.wait_for(lambda: server.requests)
+            asyncio.run_coroutine_threadsafe(client.km.interrupt_kernel(), loop).result()
+
+        async def execute() -> None:
+            nonlocal loop
+            loop = asyncio.get_running_loop()
+            interrupter = threading.Thread(target=interrupt)
+            interrupter.start()
+            await client.async_execute()
+            interrupter.join()
+
+        loop = asyncio.new_event_loop()
+        loop.close()
+        asyncio.run(execute())
+        count = len(server.requests)
+        assert server.requests[0].disconnected is not None
+
+    cell = book.cells[2]
+    assert [output.ename for output in cell.outputs if output.output_type == "error"] == ["KeyboardInterrupt"]
+    assert bundle_of(cell)[MIME_TYPE]["state"] == "cancelled"
+    assert bundle_of(cell)[MIME_TYPE]["turns"]
+    assert count == 1
+
+
+def test_commands_look_at_runs(notebook: Run) -> None:
+    with ScriptedServer([block("FINAL(41)")]) as server:
+        book = notebook(
+            server,
+            "notes = 'n'",
+            "%%rlm notes\nWhat?",
+            "%rlm runs",
+            "%rlm status",
+            "last = %rlm last\nlast.value + 1",
+            "%rlm show {last.run}",
+            "%rlm help",
+        )
+    texts = ["".join(o.get("text", "") + str(o.get("data", "")) for o in cell.outputs) for cell in book.cells]
+
+    assert "done" in texts[3]
+    assert "this kernel" in texts[4]
+    assert "42" in texts[5]
+    assert MIME_TYPE in texts[6]
+    assert "%rlm cancel ID" in texts[7]
