@@ -17,26 +17,29 @@ _OPENING = re.compile(r"(?P<indent>[ \t]*)(?P<bullet>(?:[-*+]|\d{1,3}[.)])[ \t]+
 _CLOSING = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})(?P<rest>.*)")
 _BACKTICKS = re.compile(r"`+")
 _GLUED_OPENING = re.compile(r"`{3,}(?P<tag>[\w{}.]+)[ \t]*")
+_LIST_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
+_FENCE = re.compile(r"```|~~~")
+_FENCE_OR_STRING = re.compile(r"```|~~~|\"\"\"|'''")
 _CODE_INDENT = 4  # columns that make a line indented code
 
 Span = tuple[int, int]
 
 
-def code_spans(line: str) -> list[Span]:
-    """Return where the inline code of one line is, in linear time: ```[(start, end), …]``."""
-    runs = [match.span() for match in _BACKTICKS.finditer(line)]
+def code_spans(line: str, start: int = 0) -> list[Span]:
+    """Return where the inline code of one line is, from `start` on, in linear time."""
+    runs = [match.span() for match in _BACKTICKS.finditer(line, start)]
     closer: dict[int, int] = {}
     ends: list[int | None] = [None] * len(runs)
     for index in reversed(range(len(runs))):
-        start, end = runs[index]
-        ends[index] = closer.get(end - start)
-        closer[end - start] = index
+        first, last = runs[index]
+        ends[index] = closer.get(last - first)
+        closer[last - first] = index
     spans, index = [], 0
     while index < len(runs):
-        last = ends[index]
-        if last is not None:
-            spans.append((runs[index][0], runs[last][1]))
-        index = index + 1 if last is None else last + 1
+        end = ends[index]
+        if end is not None:
+            spans.append((runs[index][0], runs[end][1]))
+        index = index + 1 if end is None else end + 1
     return spans
 
 
@@ -72,22 +75,55 @@ class PythonStrings:
         return None
 
 
+class Layout:
+    """Follows lists and blank lines in prose: an indented line is code after a blank one, but not in a list."""
+
+    def __init__(self) -> None:
+        self._in_list = False
+        self._after_blank = True
+
+    @property
+    def may_indent(self) -> bool:
+        """Whether the next line's indentation is a list's or a paragraph's, not an indented code block's."""
+        return self._in_list or not self._after_blank
+
+    def take(self, text: str) -> None:
+        """Take whole lines of prose."""
+        blank: bool | None = None
+        for line in reversed(text.split("\n")[:-1]):
+            bare = line.strip()
+            if blank is None and (not bare or line[0] not in " \t"):
+                blank = not bare
+            if bare and (line[0] not in " \t" or _LIST_ITEM.match(line)):
+                self._in_list = _LIST_ITEM.match(line) is not None
+                break
+        self._after_blank = self._after_blank if blank is None else blank
+
+    def take_block(self, opening: str) -> None:
+        """Take a whole code block that opens with this line."""
+        if opening[0] not in " \t":
+            self._in_list = _LIST_ITEM.match(opening) is not None
+        self._after_blank = True
+
+
 @dataclass(slots=True)
 class Fence:
     """A code block that has been opened.
 
-    `indent` is its fence's column, `mark` the fence itself, `tag` the tag in lower case. `lines` are the code's
-    as written, `source` all lines, fences included. `strings` follows the code's strings; None: not Python.
+    `indent` is its fence's column, `mark` the fence itself, `tag` the tag in lower case, `opening` its first
+    line. `lines` is the code as written, in pieces of whole lines, `closing` the end of its last line.
+    `strings` follows the code's strings; None: not Python.
     """
 
     indent: int
     mark: str
     tag: str
-    source: list[str]
+    opening: str
     strings: PythonStrings | None
     lines: list[str] = field(default_factory=list)
+    closing: str = ""
     doubtful_end: int | None = None
-    """The first line that looks like the closing fence but stands in a string, if there is one."""
+    """Where in `lines` the first closing fence stands that is in a string, if there is one."""
 
     @property
     def language(self) -> str:
@@ -95,35 +131,56 @@ class Fence:
         return language_of(self.tag)
 
     @property
-    def code(self) -> str:
-        """The code so far: without the fence's indentation, blank lines around it, and a common margin."""
-        lines = [_unindent(line, self.indent) for line in self.lines] if self.indent else self.lines
-        code = "\n".join(lines).rstrip()
+    def special(self) -> re.Pattern[str]:
+        """What a line holds that cannot go to `take_plain`."""
+        return _FENCE if self.strings is None else _FENCE_OR_STRING
+
+    def code(self, line: str = "") -> str:
+        """Return the code so far, with an unfinished line, without the margin that a fence or a list gave it."""
+        code = "".join(self.lines) + line
+        if self.indent:
+            code = "\n".join(_unindent(line, self.indent) for line in code.split("\n"))
+        code = code.rstrip()
         first = len(code) - len(code.lstrip())
         code = code[code.rfind("\n", 0, first) + 1 :]
         return textwrap.dedent(code) if code[:1] in (" ", "\t") else code
 
+    def source(self, line: str = "") -> str:
+        """Return the block as written, with an unfinished line."""
+        return "".join([self.opening, "\n", *self.lines, line, self.closing])
+
+    def take_plain(self, lines: str) -> None:
+        """Add whole lines that hold nothing special."""
+        self._see_magic(lines)
+        self.lines.append(lines)
+
     def take(self, line: str) -> str | None:
         """Add a line. If it ends the block, return what stands behind the closing fence, which may be ""."""
-        if self.strings is not None and not self.lines and line.startswith("%%"):
-            self.strings = None  # a cell magic: the rest is not Python
+        self._see_magic(line)
         end = self._end_in_plain(line) if self.strings is None else self._end_in_python(line, self.strings)
         if end is None:
-            self.lines.append(line)
-            self.source.append(line)
+            self.lines.append(line + "\n")
             return None
         code, rest = end
         if code.strip():
             self.lines.append(code)
-        if rest is not line:
-            self.source.append(line.removesuffix(rest))
+        if rest is line:
+            return rest
+        rest = rest if rest.strip() else ""
+        self.closing = line[len(code) :].removesuffix(rest) + ("" if rest else "\n")
         return rest
 
-    def cut(self, end: int) -> None:
-        """Go back to the first `end` lines of code, and read on without regard to strings."""
-        self.source = self.source[: end + 1]
+    def take_back(self) -> str:
+        """End the code at its doubtful end, and return the lines from there on. No string is trusted any more."""
+        end = self.doubtful_end
+        rest = "".join(self.lines[end:])
         self.lines = self.lines[:end]
         self.strings = None
+        return rest
+
+    def _see_magic(self, lines: str) -> None:
+        if self.strings is not None and not self.lines and lines.startswith("%%"):
+            self.strings = None  # a cell magic: the rest is not Python
 
     def _end_in_python(self, line: str, strings: PythonStrings) -> tuple[str, str] | None:
         """Return the code before and the text behind the closing fence, if the line has one."""
@@ -167,7 +224,7 @@ def open_fence(line: str, *, may_indent: bool) -> Fence | None:
         return None
     tag = fence_tag(match["info"])
     strings = PythonStrings() if language_of(tag) == "python" else None
-    return Fence(_columns(line[: match.start("fence")]), match["fence"], tag, [line], strings)
+    return Fence(_columns(line[: match.start("fence")]), match["fence"], tag, line, strings)
 
 
 def open_glued_fence(line: str) -> tuple[str, Fence] | None:
@@ -177,6 +234,8 @@ def open_glued_fence(line: str) -> tuple[str, Fence] | None:
         start -= 1
     match = _GLUED_OPENING.fullmatch(line, start) if start > 0 else None
     if match is None or not language_of(fence_tag(match["tag"])):
+        return None
+    if line[:start].lstrip()[:1] in ("", ">"):  # indented code, or a quotation
         return None
     if any(first <= start < last for first, last in code_spans(line)):
         return None

@@ -34,7 +34,11 @@ class Rejected:
 
 # Up to three blanks (four are an indented code block) and emphasis.
 _CALL = re.compile(r"^ {0,3}[*_]{0,3}FINAL(?P<var>_VAR)?[ \t]*\(", re.MULTILINE)
-_TOKEN = re.compile(r"\\.|[\"'()]|(?<=\n)[ \t]*\w{1,2}\)")
+# Runs of parentheses. Strict: those in quotes do not count. List: nor does an ``a)`` that begins a line.
+_LOOSE = re.compile(r"\(+|\)+")
+_LOOSE_LIST = re.compile(r"\(+|\)+|(?<=\n)[ \t]*\w{1,2}\)")
+_STRICT = re.compile(r"\(+|\)+|[\"']|\\.")
+_STRICT_LIST = re.compile(r"\(+|\)+|[\"']|\\.|(?<=\n)[ \t]*\w{1,2}\)")
 _NO_WORDS = re.compile(r"(?:[^\w\n]|_)*(?:\n|\Z)")
 _PLACEHOLDER = re.compile(
     r"(?:(?:insert|put|write|enter|give|place) )?(?:(?:your|the|my) )?(?:(?:final|actual|complete|full) )?"
@@ -53,13 +57,16 @@ def find_final(prose: str, *, is_end: bool, cut: bool, defined: Collection[str])
         defined: names that the kernel holds.
     """
     stop = len(prose)
-    for call in reversed(list(_CALL.finditer(prose))):
-        end = _closing_parenthesis(prose, call.end(), stop)
+    calls = list(_CALL.finditer(prose)) if "FINAL" in prose else []
+    for call in reversed(calls):
+        start = call.end()
+        end = _closing_parenthesis(prose, start, stop)
+        if end is None and is_end and stop == len(prose) and _balanced(prose, start, stop) is None:
+            if cut:
+                return Rejected("cut")
+            end = stop  # the reply stopped by itself: only the parenthesis is missing
         if end is not None:
-            return _interpret(prose[call.end() : end].strip(), is_var=bool(call["var"]), defined=defined)
-        if is_end and stop == len(prose) and not _ever_closed(prose, call.end()):
-            value = prose[call.end() :].strip()
-            return Rejected("cut") if cut else _interpret(value, is_var=bool(call["var"]), defined=defined)
+            return _interpret(prose[start:end].strip(), is_var=bool(call["var"]), defined=defined)
         stop = call.start()
     return None
 
@@ -70,47 +77,32 @@ def _closing_parenthesis(text: str, start: int, stop: int) -> int | None:
     With words behind it on its line, the call is only spoken of: ``FINAL(x) ends the loop``. Free text is no
     code, so quotes and parentheses need not balance: each reading is tried, the strict ones first.
     """
-    for strings in (True, False):
-        for markers in (False, True):
-            end = _balanced(text, start, stop, strings=strings, markers=markers)
-            if end is not None and _NO_WORDS.match(text, end + 1, stop):
-                return end
+    for pattern in (_STRICT, _STRICT_LIST, _LOOSE, _LOOSE_LIST):
+        end = _balanced(text, start, stop, pattern)
+        if end is not None and _NO_WORDS.match(text, end + 1, stop):
+            return end
     return None
 
 
-def _ever_closed(text: str, start: int) -> bool:
-    return _balanced(text, start, len(text), strings=False, markers=False) is not None
-
-
-def _balanced(text: str, start: int, stop: int, *, strings: bool, markers: bool) -> int | None:
-    """Return the position of the closing parenthesis.
-
-    Args:
-        text: the text.
-        start: where to begin, one parenthesis deep.
-        stop: where to give up.
-        strings: whether parentheses in quotes do not count.
-        markers: whether a list's ``a)`` at the start of a line does not count.
-    """
+def _balanced(text: str, start: int, stop: int, pattern: re.Pattern[str] = _LOOSE) -> int | None:
+    """Return the position of the closing parenthesis of the one that opened before `start`."""
     depth = 1
     quote = ""
-    for match in _TOKEN.finditer(text, start, stop):
+    for match in pattern.finditer(text, start, stop):
         found = match[0]
         if found in ("'", '"'):
-            if not strings:
-                continue
             if not quote and not text[match.start() - 1].isalnum():
                 quote = found
             elif found == quote and not text[match.end() : match.end() + 1].isalnum():
                 quote = ""
-        elif quote or found[0] == "\\":
+        elif quote:
             continue
-        elif found == "(":
-            depth += 1
-        elif found == ")" or not markers:
-            depth -= 1
-            if depth == 0:
-                return match.end() - 1
+        elif found[0] == "(":
+            depth += len(found)
+        elif found[0] == ")":
+            depth -= len(found)
+            if depth <= 0:
+                return match.end() - 1 + depth
     return None
 
 

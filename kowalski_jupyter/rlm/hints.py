@@ -11,11 +11,13 @@ from kowalski_jupyter.rlm.problems import Problem, ProblemKind
 
 _FINAL = re.compile(r"\bfinal(?:_var)?[ \t]*\(", re.IGNORECASE)
 _INDENTED = re.compile(r"(?:\A|\n[ \t]*\n)(?:(?: {4}|\t)[^\n]*(?:\n|\Z))+")
+_LOOK_AT = 20_000  # characters: a hint need not be complete
 _TRIPLE = re.compile(r"`{3,}\s*\w*\s*")
 
 
 def hints(prose: str) -> list[Problem]:
     """Return what the prose of a reply without code and answer holds: at most one problem of a kind."""
+    prose = prose[:_LOOK_AT]
     found: list[Problem] = []
     if _FINAL.search(prose):
         found.append(Problem(ProblemKind.FINAL_MISPLACED))

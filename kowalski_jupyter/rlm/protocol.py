@@ -88,7 +88,7 @@ def parse_reply(
     cut = finish_reason in CUT_REASONS
 
     blocks, problems = _blocks(segments, cut=cut, languages=languages)
-    prose = "\n\n".join(segment.text for segment in segments if segment.kind == "prose" and segment.text)
+    prose = "\n\n".join(segment.text for segment in segments if segment.kind == "prose" and segment.text.strip())
     final, rejection = _final(segments, cut=cut, defined=defined)
     if final and blocks:
         problems.append(Problem(ProblemKind.FINAL_BESIDE_CODE))

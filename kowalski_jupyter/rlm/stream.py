@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from kowalski_jupyter.rlm.fences import Fence, code_spans, open_fence, open_glued_fence
+from kowalski_jupyter.rlm.fences import Fence, Layout, code_spans, open_fence, open_glued_fence
 from kowalski_jupyter.rlm.toolcalls import from_text
 
 CUT_REASONS = frozenset({"length", "max_tokens"})
@@ -65,7 +65,7 @@ _MARK = re.compile(
     r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text)\|>)",
     re.IGNORECASE,
 )
-_LIST_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
+_SPECIAL = re.compile(r"```|~~~|<|\[")  # what a mark or a fence begins with
 
 
 class ReplyStream:
@@ -85,8 +85,8 @@ class ReplyStream:
         self._fence: Fence | None = None
         self._pending: list[str] = []  # the line that has not ended yet
         self._carriage_return = ""
-        self._in_list = False
-        self._after_blank = True
+        self._layout = Layout()
+        self._laid_out = 0  # so many items of the text has the layout seen
         self._trust_strings = True
 
     def feed(self, text: str) -> None:
@@ -94,11 +94,12 @@ class ReplyStream:
         text = self._carriage_return + text
         self._carriage_return = "\r" if text.endswith("\r") else ""
         text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
-        first, *rest = text.split("\n")
-        self._pending.append(first)
-        for line in rest:
-            self._take("".join(self._pending))
-            self._pending = [line]
+        end = text.rfind("\n") + 1
+        if end:
+            lines = "".join(self._pending) + text[:end]
+            self._pending = []
+            self._take_lines(lines)
+        self._pending.append(text[end:])
 
     def finish(self, finish_reason: str | None = "stop") -> None:
         """Say that the reply has ended, and why; to be called once."""
@@ -106,10 +107,11 @@ class ReplyStream:
         if self._carriage_return:
             self.feed("\n")
         if line := "".join(self._pending):
-            self._take(line)
+            self._take_lines(line + "\n")
         self._pending = []
         if self._fence and self._fence.doubtful_end is not None and not cut:
-            self._take_back_string(self._fence, self._fence.doubtful_end)
+            self._trust_strings = False
+            self._take_lines(self._fence.take_back())
         if self._fence:
             self._end_fence(closed=False)
         elif self._kind == "tool":
@@ -138,29 +140,39 @@ class ReplyStream:
         if line.lstrip()[:1] in ("`", "~", "<", "["):
             line = ""  # may become a fence or a tag: not shown before that is known
         if self._fence:
-            shown = replace(self._fence, lines=[*self._fence.lines, line], source=[*self._fence.source, line])
-            return _code(shown, closed=False)
+            return _code(self._fence, closed=False, line=line)
         source = "".join(self._text) + line
         return Segment("thought" if self._kind == "thought" else "prose", source.strip("\n"), source, closed=False)
 
-    def _take(self, line: str) -> None:
-        fence = self._fence
-        if fence is None:
-            self._take_text(line)
-            return
-        rest = fence.take(line)
-        if rest is None:
-            return
-        self._end_fence(closed=True)
-        if rest:
-            self._take_text(rest if rest is line else rest.lstrip())
+    def _take_lines(self, text: str) -> None:
+        """Take whole lines. Runs of lines that cannot hold anything special are taken at once."""
+        position = 0
+        while position < len(text):
+            found = (self._fence.special if self._fence else _SPECIAL).search(text, position)
+            start = max(position, text.rfind("\n", position, found.start()) + 1) if found else len(text)
+            if start > position:
+                plain = text[position:start]
+                self._fence.take_plain(plain) if self._fence else self._text.append(plain)
+            position = start
+            if found:
+                position = text.index("\n", found.start()) + 1
+                self._take_line(text[start : position - 1])
+
+    def _take_line(self, line: str) -> None:
+        rest: str | None = line
+        if fence := self._fence:
+            rest = fence.take(line)
+            if rest is not None:
+                self._end_fence(closed=True)
+        if rest or not fence:
+            self._take_text(rest or "")
 
     def _take_text(self, line: str) -> None:
         """Take a line outside code blocks, which may hold marks and may end by opening a block."""
         if "<" not in line and "[" not in line:
             self._take_line_end(line)
             return
-        marks = _marks(line)
+        marks = _marks(line, in_prose=self._kind == "prose")
         last_close = max((match.start() for match in marks if match["close"]), default=-1)
         position = 0
         for match in marks:
@@ -193,36 +205,29 @@ class ReplyStream:
             self._text.append(text + "\n")
 
     def _opens_block(self, text: str) -> bool:
-        fence = None
-        if "```" in text or "~~~" in text:
-            fence = open_fence(text, may_indent=self._in_list or not self._after_blank)
-            if fence is None and (glued := open_glued_fence(text)):
-                self._text.append(glued[0])
-                fence = glued[1]
-        if fence is None or text[:1] not in (" ", "\t"):
-            self._follow_layout(text)
+        if "```" not in text and "~~~" not in text:
+            return False
+        self._layout.take("".join(self._text[self._laid_out :]))
+        self._laid_out = len(self._text)
+        fence = open_fence(text, may_indent=self._layout.may_indent)
+        if fence is None and (glued := open_glued_fence(text)):
+            self._text.append(glued[0])
+            fence = glued[1]
         if fence is None:
             return False
+        self._layout.take_block(text)
         self._switch("prose")
         if not self._trust_strings:
             fence.strings = None
         self._fence = fence
         return True
 
-    def _follow_layout(self, text: str) -> None:
-        """Remember what decides whether an indented line is code (after a blank line) or part of a list."""
-        stripped = text.strip()
-        if _LIST_ITEM.match(text):
-            self._in_list = True
-        elif stripped and text[0] not in " \t":
-            self._in_list = False
-        self._after_blank = not stripped or (self._after_blank and text[0] in " \t")
-
     def _switch(self, kind: _TextKind, *, closed: bool = True) -> None:
         """End the stretch of text and begin another."""
         if self._text:
             self._segments.append(self._segment("".join(self._text), closed=closed))
         self._text = []
+        self._laid_out = 0
         self._kind = kind
 
     def _segment(self, source: str, *, closed: bool) -> Segment:
@@ -236,7 +241,6 @@ class ReplyStream:
         if self._fence:
             self._segments.append(_code(self._fence, closed=closed))
         self._fence = None
-        self._after_blank = True
 
     def _recall(self) -> None:
         for index in range(self._recalled, len(self._segments)):
@@ -244,26 +248,21 @@ class ReplyStream:
             self._segments[index] = Segment("thought", segment.text, segment.source)
         self._recalled = len(self._segments)
 
-    def _take_back_string(self, fence: Fence, end: int) -> None:
-        """Read on from the fence that seemed to stand in a string: the string was never closed."""
-        lines = fence.lines[end:]
-        fence.cut(end)
-        self._trust_strings = False
-        for line in lines:
-            self._take(line)
+
+def _code(fence: Fence, *, closed: bool, line: str = "") -> Segment:
+    """Return the segment of a block; `line` is the one that has not ended yet."""
+    return Segment("code", fence.code(line), fence.source(line), fence.language, fence.tag, closed)
 
 
-def _code(fence: Fence, *, closed: bool) -> Segment:
-    return Segment("code", fence.code, "\n".join(fence.source) + "\n", fence.language, fence.tag, closed)
-
-
-def _marks(line: str) -> list[re.Match[str]]:
-    """Return the marks of a line that do not stand in inline code."""
-    spans = code_spans(line) if "`" in line else []
+def _marks(line: str, *, in_prose: bool) -> list[re.Match[str]]:
+    """Return the marks of a line that do not stand in inline code. Before it is prose, there is none."""
+    marks = list(_MARK.finditer(line))
+    ends = (match.end() for match in marks if not match["open"] and not match["tool"])
+    spans = code_spans(line, 0 if in_prose else next(ends, len(line))) if "`" in line else []
     starts = [start for start, _ in spans]
 
     def is_code(position: int) -> bool:
         index = bisect_right(starts, position) - 1
         return index >= 0 and position < spans[index][1]
 
-    return [match for match in _MARK.finditer(line) if not is_code(match.start())]
+    return [match for match in marks if not is_code(match.start())]
