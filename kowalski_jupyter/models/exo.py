@@ -28,9 +28,7 @@ def read_instances(instances: object, runners: object) -> list[ExoInstance]:
     An instance is an object with one key, its class: ``{"MlxRingInstance": {…}}``. It is ready if all
     of its own runners are; `runners` also holds those of instances long gone.
     """
-    states = (
-        {key: next(iter(state), "") for key, state in runners.items()} if isinstance(runners, dict) else {}
-    )
+    states = {key: next(iter(state), "") for key, state in runners.items()} if isinstance(runners, dict) else {}
     found = []
     for instance in _values(instances):
         for body in _values(instance):

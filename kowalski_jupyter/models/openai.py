@@ -108,9 +108,7 @@ class OpenAIModel:
             raise ModelRefusedError("There is nothing to ask: every message is empty.")
         if self.context_tokens is None or self.kind not in {"exo", "ollama"}:
             return
-        prompt = (
-            sum(len(message.content.encode("utf-8", "replace")) for message in messages) // _BYTES_PER_TOKEN
-        )
+        prompt = sum(len(message.content.encode("utf-8", "replace")) for message in messages) // _BYTES_PER_TOKEN
         over = prompt + min(sampling.max_tokens, self.context_tokens // 4) - self.context_tokens
         if over > 0:
             raise ModelRefusedError(

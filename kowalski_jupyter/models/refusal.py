@@ -15,9 +15,7 @@ from kowalski_jupyter.models.sse import error_text
 DEFAULT_RETRY_AFTER: Final = 1.0
 
 _LONGEST = 500
-_TOO_LONG = re.compile(
-    r"context|too long|too large|too many tokens|exceed|maximum.*(tokens|length)", re.IGNORECASE
-)
+_TOO_LONG = re.compile(r"context|too long|too large|too many tokens|exceed|maximum.*(tokens|length)", re.IGNORECASE)
 
 
 def refusal(
@@ -77,9 +75,7 @@ def _advice(status: int, said: str, *, model: str, available: Sequence[str]) -> 
     if available and (status == 404 or (status == 400 and "model" in said)):  # noqa: PLR2004 - not found
         if model in available:
             return "The server has the model all the same: run again."
-        return (
-            f"It has no model {model!r} ready, but {', '.join(available)}: set KOWALSKI_MODEL to one of them."
-        )
+        return f"It has no model {model!r} ready, but {', '.join(available)}: set KOWALSKI_MODEL to one of them."
     if status >= 500 and status not in _ADVICE:  # noqa: PLR2004 - the class of server errors
         return "The fault is at the server: look at its log, then run again."
     return _ADVICE.get(status, "See that KOWALSKI_URL and KOWALSKI_MODEL are what you meant.")

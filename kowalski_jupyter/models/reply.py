@@ -65,7 +65,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
             if delta:
                 yield delta
         if any(_is_progress(event) for event in events):
-            # Read the clock only now: who takes the deltas may have been away for longer than any limit.
+            # Read the clock only now: whoever takes the deltas may have been away for long.
             progress, limit = now(), _END_GRACE if reply.last else clocks.between
     if reply.last is None:
         raise _ended(reply, where)

@@ -106,13 +106,9 @@ def parse_chunk(data: bytes) -> Delta:
         chunk = None
     if not isinstance(chunk, dict):
         shown = data[:120].decode("utf-8", "replace")
-        raise ModelCutOffError(
-            f"The server broke off the reply with a line that is not JSON: {shown!r}. Run again."
-        )
+        raise ModelCutOffError(f"The server broke off the reply with a line that is not JSON: {shown!r}. Run again.")
     if chunk.get("error"):
-        raise ModelRefusedError(
-            f"The server failed while answering: {error_text(chunk) or 'no reason given'}."
-        )
+        raise ModelRefusedError(f"The server failed while answering: {error_text(chunk) or 'no reason given'}.")
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("delta") or choice.get("message")
