@@ -110,18 +110,15 @@ class Layout:
 class Fence:
     """A code block that has been opened.
 
-    `indent` is its fence's column, `mark` the fence itself, `tag` the tag in lower case, `opening` its first
-    line. `lines` is the code as written, in pieces of whole lines, `closing` the end of its last line.
-    `strings` follows the code's strings; None: not Python.
+    `indent` is its fence's column, `mark` the fence itself, `tag` the tag in lower case. `lines` is the code as
+    written, in pieces of whole lines. `strings` follows the code's strings; None: not Python.
     """
 
     indent: int
     mark: str
     tag: str
-    opening: str
     strings: PythonStrings | None
     lines: list[str] = field(default_factory=list)
-    closing: str = ""
     doubtful_end: int | None = None
     """Where in `lines` the first closing fence stands that is in a string, if there is one."""
 
@@ -145,10 +142,6 @@ class Fence:
         code = code[code.rfind("\n", 0, first) + 1 :]
         return textwrap.dedent(code) if code[:1] in (" ", "\t") else code
 
-    def source(self, line: str = "") -> str:
-        """Return the block as written, with an unfinished line."""
-        return "".join([self.opening, "\n", *self.lines, line, self.closing])
-
     def take_plain(self, lines: str) -> None:
         """Add whole lines that hold nothing special."""
         self._see_magic(lines)
@@ -164,10 +157,6 @@ class Fence:
         code, rest = end
         if code.strip():
             self.lines.append(code)
-        if rest is line:
-            return rest
-        rest = rest if rest.strip() else ""
-        self.closing = line[len(code) :].removesuffix(rest) + ("" if rest else "\n")
         return rest
 
     def take_back(self) -> str:
@@ -224,7 +213,7 @@ def open_fence(line: str, *, may_indent: bool) -> Fence | None:
         return None
     tag = fence_tag(match["info"])
     strings = PythonStrings() if language_of(tag) == "python" else None
-    return Fence(_columns(line[: match.start("fence")]), match["fence"], tag, line, strings)
+    return Fence(_columns(line[: match.start("fence")]), match["fence"], tag, strings)
 
 
 def open_glued_fence(line: str) -> tuple[str, Fence] | None:

@@ -25,7 +25,6 @@ __all__ = [
     "ReplyStream",
     "Segment",
     "parse_reply",
-    "strip_thoughts",
 ]
 
 
@@ -34,13 +33,12 @@ class Reply:
     """A reply, understood.
 
     `blocks` are to be run in order; `final` is the answer that the prose gives (one given by code is the
-    kernel's to report). `text` is the reply without thoughts, `prose` without code too, `reasoning` the
-    thoughts. `problems` says what cannot be used; it may be there beside blocks.
+    kernel's to report). `prose` is the text without code and thoughts, `reasoning` the thoughts. `problems`
+    says what cannot be used; there may be some beside blocks.
     """
 
     blocks: tuple[Block, ...]
     final: Final | None
-    text: str
     prose: str
     reasoning: str
     problems: tuple[Problem, ...]
@@ -84,11 +82,11 @@ def parse_reply(
     stream.feed(read.text)
     stream.finish(finish_reason)
     segments = stream.segments
-    segments += [Segment("code", call.code, call.code, call.language, call.name, is_tool=True) for call in read.calls]
+    segments += [Segment("code", call.code, call.language, call.name, is_tool=True) for call in read.calls]
     cut = finish_reason in CUT_REASONS
 
     blocks, problems = _blocks(segments, cut=cut, languages=languages)
-    prose = "\n\n".join(segment.text for segment in segments if segment.kind == "prose" and segment.text.strip())
+    prose = "\n\n".join(segment.text for segment in segments if segment.kind == "prose")
     final, rejection = _final(segments, cut=cut, defined=defined)
     if final and blocks:
         problems.append(Problem(ProblemKind.FINAL_BESIDE_CODE))
@@ -101,23 +99,10 @@ def parse_reply(
     return Reply(
         blocks=tuple(blocks),
         final=final,
-        text=_without_thoughts(segments),
         prose=prose,
         reasoning=reasoning,
         problems=tuple(dict.fromkeys(problems)),
     )
-
-
-def strip_thoughts(text: str) -> str:
-    """Return a reply without thoughts, their marks, and blank lines around it; otherwise as it was."""
-    stream = ReplyStream()
-    stream.feed(text)
-    stream.finish()
-    return _without_thoughts(stream.segments)
-
-
-def _without_thoughts(segments: Sequence[Segment]) -> str:
-    return "".join(segment.source for segment in segments if segment.kind != "thought").strip("\n")
 
 
 def _blocks(segments: Sequence[Segment], *, cut: bool, languages: Collection[str]) -> tuple[list[Block], list[Problem]]:

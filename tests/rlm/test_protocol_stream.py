@@ -30,6 +30,14 @@ def pieces(text: str, seed: int) -> list[str]:
     return [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
 
 
+def runnable(stream: ReplyStream, *, open_too: bool = False) -> tuple[Block, ...]:
+    return tuple(
+        Block(segment.language, segment.text)
+        for segment in stream.segments
+        if segment.kind == "code" and segment.language and segment.text and (segment.closed or open_too)
+    )
+
+
 @pytest.mark.parametrize("block", range(10))
 def test_any_pieces_give_the_same_segments_and_blocks(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
@@ -44,26 +52,23 @@ def test_any_pieces_give_the_same_segments_and_blocks(block: int) -> None:
             split.finish(finish_reason)
             whole.finish(finish_reason)
             assert split.segments == whole.segments, repr(text)
-            cut = finish_reason == "length"
-            runnable = [segment for segment in split.segments if segment.runnable and not (cut and not segment.closed)]
-            blocks = tuple(Block(segment.language, segment.text) for segment in runnable)
+            blocks = runnable(split, open_too=finish_reason == "stop")
             assert parse_reply(text, finish_reason=finish_reason).blocks == blocks, repr(text)
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_the_first_block_stays_the_first(block: int) -> None:
+def test_a_closed_block_stays_what_it_is(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         text = made_up(seed)
         for tag in ("</think>", "[/THINK]"):  # without an opening tag they make a thought of what was before
             text = text.replace(tag, "")
         stream = ReplyStream()
-        first = None
+        closed: tuple[Block, ...] = ()
         for piece in pieces(text, seed):
             stream.feed(piece)
-            first = first or stream.first_block
-            assert stream.first_block == first
-        if first:
-            assert parse_reply(text).blocks[0] == first, repr(text)
+            assert runnable(stream)[: len(closed)] == closed, repr(text)
+            closed = runnable(stream)
+        assert parse_reply(text).blocks[: len(closed)] == closed, repr(text)
 
 
 def test_code_shows_while_it_is_written_and_its_closing_fence_never_does() -> None:
@@ -80,9 +85,9 @@ def test_code_shows_while_it_is_written_and_its_closing_fence_never_does() -> No
 def test_a_closed_block_can_run_before_the_reply_has_ended() -> None:
     stream = ReplyStream()
     stream.feed("```repl\nlook()\n```")
-    assert stream.first_block is None
+    assert runnable(stream) == ()
     stream.feed("\n")
-    assert stream.first_block == Block("python", "look()")
+    assert runnable(stream) == (Block("python", "look()"),)
 
 
 PATHOLOGICAL = {
