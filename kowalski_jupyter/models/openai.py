@@ -24,13 +24,12 @@ from kowalski_jupyter.models.base import (
     ModelUnreachableError,
     Sampling,
 )
-from kowalski_jupyter.models.listing import ready_models
+from kowalski_jupyter.models.client import listed_models, open_client
+from kowalski_jupyter.models.exo import exo_instances
+from kowalski_jupyter.models.found import UNKNOWN_WIDTH
 from kowalski_jupyter.models.refusal import refusal, retry_after
 from kowalski_jupyter.models.reply import Clocks, read_reply
-from kowalski_jupyter.models.urls import ServerKind, api_base, is_loopback, where_is
-
-UNKNOWN_WIDTH: Final = 8
-"""Requests at a time for a server that does not say how many it works on."""
+from kowalski_jupyter.models.urls import ServerKind, api_base, where_is
 
 EXO_CLOCKS: Final = Clocks(silence=25.0)
 """exo sends a keep-alive every 10 s, whatever it does; without one the connection is dead."""
@@ -75,14 +74,7 @@ class OpenAIModel:
         self._endpoint = f"{api_base(url)}/chat/completions"
         self._api_key = api_key
         self._clocks = clocks or (EXO_CLOCKS if kind == "exo" else Clocks())
-        # The clocks run in `read_reply`: a read timeout here could not tell a token from a keep-alive.
-        self._client = httpx.AsyncClient(
-            headers=bearer(api_key) | {"Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(None, connect=self._clocks.connect),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
-            verify=self._endpoint.startswith("https:"),
-            trust_env=not is_loopback(url),
-        )
+        self._client = open_client(url, api_key, connect=self._clocks.connect)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -186,7 +178,7 @@ class OpenAIModel:
             body = b""
         available: Sequence[str] = ()
         if response.status_code in {400, 404}:
-            available = await ready_models(self._client, self._url, self.kind)
+            available = await self._available()
         return refusal(
             response.status_code,
             body,
@@ -196,16 +188,18 @@ class OpenAIModel:
             secret=self._api_key,
         )
 
+    async def _available(self) -> list[str]:
+        """Return the models that can be asked here; empty if the server does not say."""
+        if self.kind == "exo":
+            # exo's /v1/models is its catalogue, of which nearly nothing is loaded.
+            return sorted({instance.model for instance in await exo_instances(self._client, self._url)})
+        return [entry["id"] for entry in await listed_models(self._client, self._url)]
+
     def _unreachable(self, error: Exception) -> ModelError:
         return ModelUnreachableError(
             f"Nothing answers at {self.where} ({type(error).__name__}). Start the server there, or set "
             "KOWALSKI_URL to the address of another one."
         )
-
-
-def bearer(api_key: str | None) -> dict[str, str]:
-    """Return the header that carries `api_key`."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def _pause(response: httpx.Response) -> float | None:

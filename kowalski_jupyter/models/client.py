@@ -1,0 +1,47 @@
+"""HTTP to model servers: the client, and questions to a server about itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import httpx
+
+from kowalski_jupyter.models.urls import api_base, is_loopback
+
+PATIENCE: Final = 2.0
+"""Seconds for a question to a server about itself."""
+
+
+def open_client(url: str, api_key: str | None, *, connect: float) -> httpx.AsyncClient:
+    """Return a client for the server at `url`; whoever asks for it closes it.
+
+    It has no read timeout: that of httpx could not tell a token from a keep-alive. Its certificates are not even
+    loaded for ``http:``, which takes longer than a request.
+    """
+    return httpx.AsyncClient(
+        headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+        timeout=httpx.Timeout(None, connect=connect),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
+        verify=api_base(url).startswith("https:"),
+        trust_env=not is_loopback(url),
+    )
+
+
+async def get_json(client: httpx.AsyncClient, url: str, patience: float = PATIENCE) -> Any:  # noqa: ANN401 - JSON
+    """Return the decoded answer of a GET, or None if there is no good one within `patience` seconds."""
+    try:
+        async with asyncio.timeout(patience):
+            response = await client.get(url)
+        return response.json() if response.status_code == httpx.codes.OK else None
+    except (TimeoutError, httpx.HTTPError, ValueError, RecursionError):
+        return None
+
+
+async def listed_models(client: httpx.AsyncClient, url: str, patience: float = PATIENCE) -> list[dict[str, Any]]:
+    """Return the entries of ``/v1/models`` that have an id."""
+    answer = await get_json(client, f"{api_base(url)}/models", patience)
+    entries = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(entries, list):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
