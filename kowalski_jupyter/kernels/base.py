@@ -155,5 +155,3 @@ class KernelError(Exception):
 
 class SandboxMissingError(KernelError):
     """There is nothing here to confine a kernel with. The message holds the command that installs it."""
-
-

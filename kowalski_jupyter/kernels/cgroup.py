@@ -1,0 +1,116 @@
+"""A control group around one child kernel, where this user may make one.
+
+Only a control group bounds what all processes of a kernel use together, and only it stops a fork bomb
+that root's kernel starts (RLIMIT_NPROC does not count root's processes). Without one, each process has
+its own limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .base import Limits
+
+_SLACK = 256 << 20
+"""Bytes besides the run's own: the interpreter and its libraries."""
+_OVERHEAD = 8
+"""Processes and threads of the sandbox and the idle kernel."""
+
+
+class Cgroup:
+    """The control group of one kernel, in one folder (version 2) or one per controller (version 1)."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+
+    @classmethod
+    def create(cls, name: str, limits: Limits) -> Cgroup | None:
+        """Return a new group below this process's own with `limits`, or None where that is not allowed."""
+        for parents in _candidates():
+            group = cls([parent / name for parent in parents])
+            try:
+                for folder in group._folders:
+                    folder.mkdir()
+                group.allow_memory(limits.memory)
+                group._write("pids.max", limits.processes + _OVERHEAD)
+            except OSError:
+                group.remove()
+                continue
+            return group
+        return None
+
+    def allow_memory(self, size: int) -> None:
+        """Set the limit to `size` bytes for the run's own use."""
+        limit = size + _SLACK
+        if not self._write("memory.max", limit):
+            self._write("memory.limit_in_bytes", limit)
+        for swap, value in (("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", limit)):
+            with contextlib.suppress(OSError):  # swap accounting may be off
+                self._write(swap, value)
+
+    def wrap(self, command: Sequence[str]) -> list[str]:
+        """Return the command line that enters the group and then becomes `command`."""
+        files = [str(folder / "cgroup.procs") for folder in self._folders]
+        script = f'i=0; while [ $i -lt {len(files)} ]; do echo $$ > "$1" || exit 71; shift; i=$((i+1)); done; exec "$@"'
+        return ["/bin/sh", "-c", script, "sh", *files, *command]
+
+    def ran_out_of_memory(self) -> bool:
+        """Return whether the system has killed a process of the group for its memory."""
+        for folder in self._folders:
+            for name in ("memory.events", "memory.oom_control"):
+                with contextlib.suppress(OSError):
+                    lines = (folder / name).read_text().splitlines()
+                    return any(line.split()[0] == "oom_kill" and line.split()[1] != "0" for line in lines)
+        return False
+
+    def remove(self) -> None:
+        """Remove the group. Its processes are gone; the system may need a moment to notice."""
+        for folder in self._folders:
+            for _ in range(50):
+                try:
+                    folder.rmdir()
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.002)
+                else:
+                    break
+
+    def _write(self, name: str, value: int) -> bool:
+        """Write a setting where it exists; return whether it does."""
+        found = False
+        for folder in self._folders:
+            if (folder / name).exists():
+                (folder / name).write_text(str(value))
+                found = True
+        return found
+
+
+def _candidates() -> Iterator[list[Path]]:
+    """Yield the folders below which groups may be made, the nearest first."""
+    try:
+        own = [line.rstrip().split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return
+    paths = {controller: path for _, controllers, path in own for controller in controllers.split(",")}
+    v1 = {
+        option: Path(place)
+        for _, place, kind, options, *_ in mounts
+        if kind == "cgroup"
+        for option in options.split(",")
+    }
+    if {"memory", "pids"} <= v1.keys() & paths.keys():
+        yield [v1[name] / paths[name].lstrip("/") for name in ("memory", "pids")]
+    for root in (Path(place) for _, place, kind, *_ in mounts if kind == "cgroup2"):
+        here = root / paths.get("", "/").lstrip("/")
+        # A group with processes of its own passes no controllers on, so look above it.
+        for parent in (here, *here.parents):
+            if parent.is_relative_to(root) and os.access(parent, os.W_OK):
+                with contextlib.suppress(OSError):
+                    if {"memory", "pids"} <= {*(parent / "cgroup.subtree_control").read_text().split()}:
+                        yield [parent]

@@ -1,0 +1,83 @@
+"""A lean client for one Jupyter kernel: three ZMQ sockets on the event loop, no tasks, no threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import zmq
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.session import Session
+
+OnMessage = Callable[[str, dict[str, Any]], None]
+"""Called with ``(channel, message)``."""
+
+_LARGEST = 4 << 20
+"""Bytes of a message part; a kernel that sends more is cut off (prelude/output.py sends far less)."""
+_WAITING = 64
+"""Messages that may wait here; the rest waits in the kernel, at its own expense."""
+
+
+class KernelClient:
+    """Sends requests to a kernel and hands every message that comes to `on_message`.
+
+    A kernel runs code that nobody vouches for: a message that is not properly signed or not JSON is
+    dropped, and a broken connection is never made again, since the sockets' paths are the kernel's.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], info: KernelConnectionInfo, on_message: OnMessage
+    ) -> None:
+        self._on_message = on_message
+        self._session = Session(key=info["key"], username="run")
+        self._loop = asyncio.get_running_loop()
+        self._context = context
+        kinds = {"shell": zmq.DEALER, "control": zmq.DEALER, "iopub": zmq.SUB}
+        self._sockets = {channel: self._connect(info, channel, kind) for channel, kind in kinds.items()}
+
+    def send(self, channel: str, message_type: str, content: Mapping[str, Any]) -> str:
+        """Send a request and return its id."""
+        message = self._session.msg(message_type, dict(content))
+        self._session.send(self._sockets[channel], message)
+        # Sending may have swallowed the edge that tells of an arrival.
+        self._loop.call_soon(self._receive, channel)
+        return str(message["header"]["msg_id"])
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for socket in self._sockets.values():
+            self._loop.remove_reader(socket.fd)
+            socket.close(linger=0)
+        self._sockets.clear()
+
+    def _connect(self, info: KernelConnectionInfo, channel: str, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.linger = 0
+        socket.reconnect_ivl = -1
+        socket.maxmsgsize = _LARGEST
+        socket.rcvhwm = _WAITING
+        if kind == zmq.SUB:
+            socket.subscribe(b"")
+        port = dict(info)[f"{channel}_port"]
+        socket.connect(f"ipc://{info['ip']}-{port}")
+        self._loop.add_reader(socket.fd, self._receive, channel)
+        return socket
+
+    def _receive(self, channel: str) -> None:
+        """Take everything that has arrived: ZMQ's descriptor tells only of the first."""
+        for _ in range(_WAITING):
+            if (socket := self._sockets.get(channel)) is None:
+                return
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                _, parts = self._session.feed_identities(frames)
+                message = self._session.deserialize(parts)
+            except Exception:  # noqa: BLE001, S112 - whatever a hostile message makes of itself
+                continue
+            if isinstance(message["content"], dict) and isinstance(message["parent_header"], dict):
+                self._on_message(channel, message)
+        self._loop.call_soon(self._receive, channel)

@@ -1,0 +1,122 @@
+"""Keeps child kernels warm and hands them to runs, one each."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from .base import Calls, DataItem, KernelError, Limits
+from .child import ChildKernel
+
+LANGUAGES = ("python",)
+
+
+class KernelPool:
+    """Where runs get their child kernels (see `Kernels` in base.py).
+
+    A kernel serves one run and is thrown away. A spare is started as soon as one is taken, so a run
+    need not wait for a start. Data that has to be mounted (the user's own files) needs a kernel that is
+    started with it.
+
+    Args:
+        root: A folder on disk for the runs' data; packed data should be written on the same disk.
+        limits: What each kernel may use.
+        spares: How many kernels are kept warm.
+        unsandboxed: Run without a sandbox: the user's decision, never a fallback.
+        python: The interpreter of the kernels.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limits: Limits | None = None,
+        spares: int = 1,
+        unsandboxed: bool = False,
+        python: str = sys.executable,
+    ) -> None:
+        self._root = root
+        self._limits = limits or Limits()
+        self._spares = spares
+        self._unsandboxed = unsandboxed
+        self._python = python
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._warm: list[asyncio.Task[ChildKernel]] = []
+        self._kernels: set[ChildKernel] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start the spares in the background. Without this the first `acquire` does."""
+        self._refill()
+
+    async def acquire(self, language: str, *, data: Sequence[DataItem], calls: Calls) -> ChildKernel:
+        """Return a kernel with `data` loaded; see `Kernels.acquire`."""
+        if self._closed:
+            raise KernelError("The kernels have been shut down.")
+        if language not in LANGUAGES:
+            raise KernelError(f"There is no kernel for {language!r}. There are: {', '.join(LANGUAGES)}.")
+        kernel = await (self._start(data) if any(item.source for item in data) else self._take())
+        try:
+            await kernel.load(data, calls)
+        except BaseException:
+            await kernel.close()
+            raise
+        return kernel
+
+    async def close(self) -> None:
+        """Close every kernel, used or spare, and wait until nothing is left."""
+        self._closed = True
+        starting, self._warm = self._warm, []
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        await asyncio.gather(*(kernel.close() for kernel in [*self._kernels]))
+        if self._context is not None:
+            self._context.term()
+            self._context = None
+
+    def _refill(self) -> None:
+        while len(self._warm) < self._spares and not self._closed:
+            self._warm.append(asyncio.create_task(self._start(())))
+
+    async def _take(self) -> ChildKernel:
+        """Return a spare that is still alive, or a new kernel, and see to the next spare."""
+        while self._warm:
+            task = self._warm[0]
+            await asyncio.wait([task])
+            if task not in self._warm:
+                continue  # another run was faster
+            self._warm.remove(task)
+            self._refill()
+            kernel = await task
+            if kernel.alive:
+                return kernel
+            await kernel.close()
+        self._refill()
+        return await self._start(())
+
+    async def _start(self, data: Sequence[DataItem]) -> ChildKernel:
+        if self._context is None:
+            self._context = zmq.Context()
+        kernel = ChildKernel(
+            self._root / secrets.token_hex(6),
+            context=self._context,
+            limits=self._limits,
+            python=self._python,
+            unsandboxed=self._unsandboxed,
+            items=data,
+            on_closed=self._kernels.discard,
+        )
+        self._kernels.add(kernel)
+        try:
+            await kernel.start()
+        except BaseException:
+            await kernel.close()
+            raise
+        return kernel

@@ -1,0 +1,11 @@
+"""Entry point: ``python prelude/__main__.py CONNECTION_FILE READY_FD [SITE …]``.
+
+Started by path, so that the folder above becomes the place where the package `prelude` is found.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+importlib.import_module("prelude.launch").main(sys.argv[1:])

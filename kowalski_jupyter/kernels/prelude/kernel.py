@@ -1,0 +1,163 @@
+"""The kernel: ipykernel's, with a lean path from a request to its reply."""
+
+from __future__ import annotations
+
+import builtins
+import getpass
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import zmq
+from ipykernel.ipkernel import IPythonKernel
+from traitlets import Type
+
+from .calls import Calls
+from .interrupts import interrupts
+from .load import load
+from .namespace import Finished, Namespace
+from .output import Descriptors, Recorder, Stream
+from .shell import Compiler, Shell
+from .tracebacks import describe
+
+
+class LockedSocket:
+    """A socket that any thread may send on. It replaces ipykernel's thread and its two hops."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._lock = threading.Lock()
+
+    def send_multipart(self, parts: list[bytes], **options: Any) -> None:
+        """Send one message."""
+        with interrupts, self._lock:
+            self._socket.send_multipart(parts, **options)
+
+
+class RunKernel(IPythonKernel):  # type: ignore[misc]
+    """Runs cells for one run.
+
+    Besides Jupyter's messages it takes one ``load_request``, which brings the data, the way to the run,
+    and the limits, and must come before the first cell.
+    """
+
+    shell_class = Type(Shell)
+    compiler_class = Type(Compiler)
+    msg_types = [*IPythonKernel.msg_types, "load_request"]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pid = os.getpid()
+        self._namespace: Namespace | None = None
+        self.recorder = Recorder(self._send_output)
+        self._descriptors = Descriptors(self.recorder)
+        sys.stdout = Stream("stdout", self.recorder)
+        sys.stderr = Stream("stderr", self.recorder)
+        self.shell.attach(self.recorder)
+        self.shell.user_ns.clear()
+        self.shell.user_ns["__name__"] = "__main__"
+        self.shell.user_ns["__builtins__"] = builtins
+        builtins.input = getpass.getpass = _refuse_input  # type: ignore[assignment]
+        warnings.filterwarnings("ignore", message="To exit: use")
+        interrupts.install()
+
+    async def load_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
+        """Take the run's data, socket and limits."""
+        content = parent["content"]
+        try:
+            self.recorder.limit = content["limits"]["output"]
+            self.recorder.end_cell()
+            values = {item["name"]: load(item) for item in content["items"]}
+            self._namespace = Namespace(self.shell.user_ns, Calls(content["socket"], content["token"]))
+            self._namespace.install(values)
+            _set_limits(content["limits"])
+            reply: dict[str, Any] = {"status": "ok"}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user has to read it
+            reply = {"status": "error", "evalue": describe(error)}
+        self.session.send(stream, "load_reply", reply, parent, ident=ident)
+
+    async def execute_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
+        """Run one cell and reply when its last output has been sent."""
+        started = time.perf_counter()
+        code = parent["content"]["code"]
+        self.shell.compile.cell += 1
+        self.recorder.start_cell()
+        error = await self._run(code)
+        if os.getpid() != self._pid:
+            os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
+        self._descriptors.drain()
+        self.recorder.end_cell()
+        reply = {
+            "status": "ok" if error is None else "error",
+            "execution_count": self.shell.compile.cell,
+            "ename": "" if error is None else type(error).__name__,
+            "names": self._namespace.visible() if self._namespace else [],
+            "seconds": time.perf_counter() - started,
+        }
+        self.session.send(stream, "execute_reply", reply, parent, ident=ident)
+
+    async def _run(self, code: str) -> BaseException | None:
+        """Run `code`, with its outputs and its error recorded; return the error."""
+        shell = self.shell
+        try:
+            try:
+                transformed, problem = shell.transform_cell(code), None
+            except Exception:  # noqa: BLE001 - shown by run_cell_async
+                transformed, problem = code, sys.exc_info()
+            interrupts.start_cell()
+            try:
+                result = await shell.run_cell_async(code, transformed_cell=transformed, preprocessing_exc_tuple=problem)
+            finally:
+                interrupts.end_cell()
+            shell.events.trigger("post_execute")
+            error: BaseException | None = result.error_before_exec or result.error_in_exec
+            if error is None and self._namespace is not None:
+                self._namespace.check_answer()
+        except BaseException as problem:  # noqa: BLE001 - an interrupt on the last metre, an answer's TypeError
+            shell.showtraceback()
+            return problem
+        return None if isinstance(error, Finished) else error
+
+    def _send_output(self, kind: str, text: str, omitted: int) -> None:
+        """Publish one output as Jupyter's message for its kind."""
+        metadata = {"omitted": omitted} if omitted else {}
+        content: dict[str, Any]
+        if kind in {"stdout", "stderr"}:
+            message, content = "stream", {"name": kind, "text": text}
+        elif kind == "error":
+            message, content = "error", {"ename": "", "evalue": "", "traceback": [text]}
+        else:
+            message = "execute_result" if kind == "result" else "display_data"
+            content = {"data": {"text/plain": text}, "metadata": {}, "execution_count": 0}
+        self.session.send(self.iopub_socket, message, content, self.get_parent("shell"), ident=b"", metadata=metadata)
+
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        if status != "busy":
+            super()._publish_status(status, channel, parent)
+
+    def pre_handler_hook(self) -> None:
+        """Leave SIGINT to `interrupts`."""
+
+    def post_handler_hook(self) -> None:
+        """Leave SIGINT to `interrupts`."""
+
+
+def _set_limits(limits: Mapping[str, Any]) -> None:
+    """Confine this process and those that it starts. None of it can be undone from here."""
+    for name in ("AS", "NPROC", "FSIZE", "NOFILE", "CORE"):
+        if (value := limits.get(name)) is not None:
+            kind = getattr(resource, f"RLIMIT_{name}")
+            _soft, hard = resource.getrlimit(kind)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(kind, (value, value))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an OSError, not the end
+
+
+def _refuse_input(*_args: Any, **_options: Any) -> NoReturn:
+    raise RuntimeError("Nobody is there to answer input(): the data is in variables, and code must go on by itself.")

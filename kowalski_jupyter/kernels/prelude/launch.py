@@ -1,0 +1,73 @@
+"""Start the kernel: bind its sockets, say that it is ready, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+# ipykernel imports the debugger if it finds it: 8 MB and a fifth of the start for nothing.
+sys.modules["debugpy"] = None  # type: ignore[assignment]
+
+import zmq
+from ipykernel.control import ControlThread
+from ipykernel.parentpoller import ParentPollerUnix
+from IPython.core.profiledir import ProfileDir
+from jupyter_client.session import Session
+from tornado.ioloop import IOLoop
+from traitlets.config import Config
+from zmq.eventloop.zmqstream import ZMQStream
+
+from .kernel import LockedSocket, RunKernel
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the connection file ``arguments[0]`` and report readiness on descriptor ``arguments[1]``."""
+    connection_file, ready, *sites = arguments
+    sys.path += sites
+    if hasattr(os, "setsid") and os.getpid() != os.getpgid(0):
+        os.setsid()  # so that an interrupt also reaches the programs that a cell has started
+    last_words = os.fdopen(os.dup(2), "w", buffering=1)  # what the service reads when a kernel has died
+    faulthandler.enable(last_words)
+    logging.basicConfig(stream=last_words, level=logging.ERROR)
+    asyncio.run(_serve(json.loads(Path(connection_file).read_text()), int(ready)))
+
+
+async def _serve(connection: dict[str, str], ready: int) -> None:
+    context = zmq.Context.instance()
+
+    def bind(kind: int, channel: str) -> zmq.Socket[bytes]:
+        socket = context.socket(kind)
+        socket.linger = 1000
+        socket.sndhwm = 0  # nothing may be dropped; the recorder limits what there is
+        socket.bind(f"ipc://{connection['ip']}-{connection[f'{channel}_port']}")
+        return socket
+
+    control = ControlThread(daemon=True)
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.HistoryManager.hist_file = ":memory:"
+    config.InteractiveShell.cache_size = 0
+    config.InteractiveShell.colors = "nocolor"
+    kernel = RunKernel.instance(
+        config=config,
+        session=Session(key=connection["key"].encode(), username="kernel"),
+        shell_stream=ZMQStream(bind(zmq.ROUTER, "shell"), IOLoop.current()),
+        control_stream=ZMQStream(bind(zmq.ROUTER, "control"), control.io_loop),
+        control_thread=control,
+        iopub_socket=LockedSocket(bind(zmq.PUB, "iopub")),
+        profile_dir=ProfileDir(location=str(Path.home() / ".ipython")),
+        log=logging.getLogger("kernel"),
+        user_ns={},
+    )
+    control.start()
+    kernel.start()
+    if (parent := int(os.environ.get("JPY_PARENT_PID", "1"))) > 1:
+        ParentPollerUnix(parent_pid=parent).start()
+    os.write(ready, b"ready")
+    os.close(ready)
+    await asyncio.Event().wait()

@@ -1,0 +1,121 @@
+"""The names that a run's code finds besides its data: `llm_query`, `FINAL`, `answer` …."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import threading
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, NoReturn
+
+from .calls import Calls, QueryError
+from .encode import encode
+
+
+class Finished(BaseException):
+    """Ends the cell after `FINAL`. No `Exception`, so that ``except Exception`` lets it through."""
+
+
+class Namespace:
+    """What a run puts into the user's names, and what it reads back from there."""
+
+    def __init__(self, names: MutableMapping[str, Any], calls: Calls) -> None:
+        self._names = names
+        self._calls = calls
+        self._answer_protocol = True
+        self._start: dict[str, Any] = {}
+
+    def install(self, data: Mapping[str, Any]) -> None:
+        """Put the functions, then `data` and its `context`, into the user's names."""
+        functions = (self.llm_query, self.llm_query_batched, self.FINAL, self.FINAL_VAR, self.exit)
+        self._start = {function.__name__: function for function in functions}
+        self._start |= {"quit": self.exit, "QueryError": QueryError}
+        if "answer" in data:
+            self._answer_protocol = False
+        else:
+            self._start["answer"] = {"content": None, "ready": False}
+        self._names.update(self._start)
+        if data and "context" not in data:
+            self._names["context"] = next(iter(data.values())) if len(data) == 1 else dict(data)
+        self._names.update(data)
+        threading.excepthook = _quiet_when_finished(threading.excepthook)
+
+    def visible(self, most: int = 500) -> list[str]:
+        """Return the names that the user's data and code have bound, at most `most`."""
+        start = self._start
+        names = [
+            name
+            for name, value in self._names.copy().items()
+            if isinstance(name, str) and not name.startswith("_") and (name not in start or start[name] is not value)
+        ]
+        return names[:most]
+
+    def check_answer(self) -> bool:
+        """Send ``answer['content']`` if ``answer['ready']`` is set; return whether it was.
+
+        Raises:
+            TypeError: the content cannot be sent.
+        """
+        answer = self._names.get("answer")
+        if not (self._answer_protocol and isinstance(answer, dict)):
+            return False
+        ready = answer.get("ready")
+        if type(ready).__name__ not in {"bool", "int", "bool_"} or ready != 1:
+            return False
+        if answer.get("content") is None:
+            answer["ready"] = False
+            print("answer['ready'] is set, but answer['content'] is not.", file=sys.stderr)  # noqa: T201
+            return False
+        self._send(answer["content"])
+        return True
+
+    def llm_query(self, prompt: str, **options: Any) -> str:
+        """Ask a language model and return its reply. Raises QueryError if it cannot answer."""
+        if not isinstance(prompt, str):
+            hint = "; for many prompts there is llm_query_batched" if isinstance(prompt, (list, tuple)) else ""
+            raise TypeError(f"llm_query takes one str, not {type(prompt).__name__}{hint}")
+        return str(self._calls.call("llm_query", prompt=prompt, options=options))
+
+    def llm_query_batched(self, prompts: Iterable[str], **options: Any) -> list[str | QueryError]:
+        """Ask for many prompts at once; the replies come in the same order.
+
+        A prompt that could not be answered has a QueryError in its place.
+        """
+        if isinstance(prompts, str):
+            raise TypeError("llm_query_batched takes a list of str; for one prompt there is llm_query")
+        prompts = list(prompts)
+        for prompt in prompts:
+            if not isinstance(prompt, str):
+                raise TypeError(f"llm_query_batched takes a list of str, and one is {type(prompt).__name__}")
+        replies = self._calls.call("llm_query_batched", prompts=prompts, options=options)
+        return [QueryError(reply["error"]) if isinstance(reply, dict) else str(reply) for reply in replies]
+
+    def FINAL(self, value: Any) -> NoReturn:  # noqa: N802 - the name that models know
+        """Give `value` as the run's answer and end the run."""
+        self._send(value)
+        raise Finished
+
+    def FINAL_VAR(self, name: Any) -> NoReturn:  # noqa: N802 - the name that models know
+        """Give the variable called `name` as the run's answer and end the run."""
+        if isinstance(name, str) and name in self._names:
+            self.FINAL(self._names[name])
+        if isinstance(name, str) and name.isidentifier():
+            near = difflib.get_close_matches(name, self.visible(), n=3) or self.visible(20)
+            raise NameError(f"FINAL_VAR: there is no variable {name!r}. There are: {', '.join(near) or 'none'}")
+        self.FINAL(name)
+
+    def exit(self, code: Any = None) -> NoReturn:
+        """End the cell."""
+        raise SystemExit(code)
+
+    def _send(self, value: Any) -> None:
+        kind, type_name, text, data = encode(value)
+        self._calls.call("final", data, kind=kind, type=type_name, text=text)
+
+
+def _quiet_when_finished(hook: Any) -> Any:
+    def excepthook(arguments: Any) -> None:
+        if not issubclass(arguments.exc_type, Finished):
+            hook(arguments)
+
+    return excepthook

@@ -1,0 +1,122 @@
+"""IPython's shell with outputs that go to the recorder, as plain text."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.zmqshell import ZMQInteractiveShell
+from traitlets import Type
+
+from .namespace import Finished
+from .output import Recorder
+from .tracebacks import cut, describe
+
+LONGEST_REPR = 1 << 20
+
+
+class Compiler(XCachingCompiler):  # type: ignore[misc]
+    """Names cells as a traceback should show them."""
+
+    cell = 0
+
+    def get_code_name(self, _raw_code: str, _code: str, _number: int) -> str:
+        """Return ``<cell 3>`` for the third cell."""
+        return f"<cell {self.cell}>"
+
+
+class Hook(DisplayHook):
+    """Shows the value of a cell's last expression."""
+
+    recorder: Recorder
+
+    def __call__(self, result: Any = None) -> None:
+        """Record `result` as text unless it is None or the cell ends with a semicolon."""
+        if result is None or self.quiet():
+            return
+        self.shell.user_ns["_"] = result
+        self.recorder.write("result", as_text(self.shell, result))
+
+
+class Publisher(DisplayPublisher):
+    """Shows what ``display()`` is given."""
+
+    recorder: Recorder
+
+    def publish(self, data: dict[str, Any], *_args: Any, **_options: Any) -> None:
+        """Record the plain text of a display bundle."""
+        if text := data.get("text/plain"):
+            self.recorder.write("display", text)
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Do nothing: what was sent has been read."""
+
+
+class Shell(ZMQInteractiveShell):  # type: ignore[misc]
+    """The interactive shell of a run."""
+
+    displayhook_class = Type(Hook)
+    display_pub_class = Type(Publisher)
+    on_error: Callable[[BaseException], None]
+
+    def attach(self, recorder: Recorder) -> None:
+        """Send all outputs to `recorder`."""
+        self.recorder = recorder
+        self.displayhook.recorder = self.display_pub.recorder = recorder
+        self.display_formatter.active_types = ["text/plain"]
+
+    def set_parent(self, parent: Any) -> None:
+        """Do nothing: outputs go to the recorder, which knows the cell."""
+
+    def showtraceback(
+        self,
+        exc_tuple: tuple[type[BaseException], BaseException, TracebackType] | None = None,
+        *_args: Any,
+        **_options: Any,
+    ) -> None:
+        """Record the error that is being handled."""
+        error = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
+        if error is None or isinstance(error, Finished):
+            return
+        if isinstance(error, SystemExit):
+            code = "" if error.code is None else f"({error.code})"
+            text = f"SystemExit{cut(code, 1000)}: the cell ended here; its variables are kept."
+        elif isinstance(error, UsageError):
+            text = f"UsageError: {error}"
+        else:
+            text = describe(error)
+        self.recorder.write_always("error", text)
+
+    def showsyntaxerror(self, *_args: Any, **_options: Any) -> None:
+        """Record the syntax error that is being handled."""
+        self.showtraceback()
+
+    showindentationerror = showsyntaxerror
+
+
+def as_text(shell: Any, value: Any) -> str:
+    """Return what Jupyter would show for `value`, without making a second copy of a huge one."""
+    if type(value) in {str, bytes, bytearray} and len(value) > LONGEST_REPR:
+        half = LONGEST_REPR // 2
+        left_out = f"… {len(value) - 2 * half:,} left out …"
+        return f"{value[:half]!r}\n{left_out}\n{value[-half:]!r}"
+    data, _metadata = shell.display_formatter.format(value, include={"text/plain"})
+    return str(data.get("text/plain", ""))
+
+
+def awaits(code: str) -> bool:
+    """Return whether `code` awaits at its top level, so that it has to run as a coroutine."""
+    if "await" not in code and "async" not in code:
+        return False
+    try:
+        compiled = compile(code, "", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return bool(compiled.co_flags & 0x80)

@@ -1,0 +1,196 @@
+"""Starts child kernels, in a bubblewrap sandbox unless told otherwise.
+
+A Jupyter kernel provisioner (entry point ``kowalski-sandbox``): a kernelspec may name it in
+``metadata.kernel_provisioner.provisioner_name``. The child-kernel pool uses it directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning import LocalProvisioner
+from traitlets import Bool, Instance
+from traitlets import List as ListTrait
+
+from .base import KernelError, Limits
+from .cgroup import Cgroup
+from .sandbox import FOLDER, SOCKETS, Bubblewrap, Mount, Python, environment
+
+_CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+_LONGEST_SOCKET = 100
+"""Bytes of a socket's path; the systems' limits are 108 (Linux) and 104 (macOS)."""
+
+
+class SandboxProvisioner(LocalProvisioner):
+    """One kernel process with its folder, its sockets and its limits.
+
+    The connection information that it hands out leads into the sandbox's own ``/tmp`` by way of
+    ``/proc/<process>/root``: the sockets lie in a file system that the host's cannot be filled through.
+    """
+
+    limits: Limits = cast("Limits", Instance(Limits, args=()))
+    mounts: list[Mount] = cast("list[Mount]", ListTrait(Instance(Mount)))
+    unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
+
+    folder: Path
+    cgroup: Cgroup | None = None
+    _first: int | None = None
+    _exited: asyncio.Future[None] | None = None
+    _watched: int | None = None
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Make the kernel's folder, its connection file and its command line."""
+        self.folder = _short_folder()
+        key = self.parent.session.key if self.parent else secrets.token_hex(16).encode()
+        inside = str(self.folder) if self.unsandboxed else FOLDER
+        sockets = str(self.folder / "s") if self.unsandboxed else SOCKETS
+        ports = {f"{name}_port": number for number, name in enumerate(_CHANNELS, 1)}
+        info = {"transport": "ipc", "ip": sockets, "key": key.decode(), "signature_scheme": "hmac-sha256", **ports}
+        connection = self.folder / "connection.json"
+        connection.touch(mode=0o600)
+        connection.write_text(json.dumps(info))
+        self.connection_info = cast("KernelConnectionInfo", {**info, "key": key})
+        command = [part.replace("{connection_file}", f"{inside}/connection.json") for part in self.kernel_spec.argv]
+        return {"cmd": [*command, *kwargs.pop("extra_arguments", [])], **kwargs}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start the process and return where its sockets are.
+
+        Raises:
+            KernelError: it did not start.
+            SandboxMissingError: there is no sandbox here.
+        """
+        descriptors: tuple[int, ...] = kwargs.get("pass_fds", ())
+        options = {**kwargs, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": str(self.folder)}
+        if self.unsandboxed:
+            options["env"] = environment(str(self.folder)) | {"PATH": os.environ.get("PATH", os.defpath)}
+            await super().launch_kernel(cmd, **options)
+            self._watch()
+            return self.connection_info
+        bubblewrap = Bubblewrap.find()
+        python = Python.probe(cmd[0])
+        self.cgroup = Cgroup.create(f"kowalski-{secrets.token_hex(6)}", self.limits)
+        reader, writer = os.pipe()
+        mounts = [Mount(self.folder, FOLDER), *self.mounts]
+        line = bubblewrap.command(cmd, python=python, mounts=mounts, limits=self.limits, info=writer)
+        line = self.cgroup.wrap(line) if self.cgroup else line
+        try:
+            await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": (*descriptors, writer)})
+        finally:
+            os.close(writer)
+        self._watch()
+        report = await read_to_end(reader)
+        try:
+            first = int(json.loads(report)["child-pid"])
+            self._first = os.pidfd_open(first)
+        except (ValueError, KeyError, OSError) as error:
+            raise KernelError(f"The sandbox did not start. {await self.last_words()}".strip()) from error
+        self.connection_info = cast(
+            "KernelConnectionInfo", {**self.connection_info, "ip": f"/proc/{first}/root{SOCKETS}"}
+        )
+        return self.connection_info
+
+    async def wait(self) -> int | None:
+        """Return the exit status of the process as soon as it is gone."""
+        if self.process is None:
+            return 0
+        if self._exited is not None:
+            await asyncio.shield(self._exited)
+        while (status := self.process.poll()) is None:
+            await asyncio.sleep(0.02)
+        return cast("int", status)
+
+    async def kill(self, restart: bool = False) -> None:  # noqa: ARG002 - Jupyter's signature
+        """Kill the whole process tree."""
+        self.kill_now()
+
+    def kill_now(self) -> None:
+        """Kill the whole process tree: the death of a sandbox's first process is that of all."""
+        if self._first is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+        elif self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def cleanup(self, restart: bool = False) -> None:  # noqa: ARG002 - Jupyter's signature
+        """Remove the folder, the control group and the descriptors. The process has to be gone."""
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            os.close(self._watched)
+            self._watched = None
+        if self._first is not None:
+            os.close(self._first)
+            self._first = None
+        if self.process is not None and self.process.stderr is not None:
+            self.process.stderr.close()
+        if self.cgroup is not None:
+            self.cgroup.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def last_words(self) -> str:
+        """Return the end of what a process that is gone wrote to its error output: why it did not start."""
+        if self.process is None or self.process.stderr is None:
+            return ""
+        os.set_blocking(self.process.stderr.fileno(), False)
+        words = self.process.stderr.read(1 << 16) or b""
+        return bytes(words)[-2000:].decode(errors="replace").strip()
+
+    def _watch(self) -> None:
+        """Learn of the process's end without polling, where the system can tell (Linux)."""
+        if hasattr(os, "pidfd_open"):
+            loop = asyncio.get_running_loop()
+            self._exited = loop.create_future()
+            self._watched = os.pidfd_open(self.process.pid)
+            loop.add_reader(self._watched, self._on_exit)
+
+    def _on_exit(self) -> None:
+        if self._exited is not None and not self._exited.done():
+            self._exited.set_result(None)
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+
+
+async def read_to_end(descriptor: int) -> bytes:
+    """Read a pipe until the other end closes it, and close this one."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        piece = os.read(descriptor, 1 << 16)
+        pieces.append(piece)
+        if not piece and not done.done():
+            done.set_result(None)
+
+    loop.add_reader(descriptor, read)
+    try:
+        await done
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return b"".join(pieces)
+
+
+def _short_folder() -> Path:
+    """Make a private folder whose path leaves room for the names of sockets."""
+    folder = tempfile.mkdtemp(prefix="kowalski-")
+    if len(os.fsencode(folder)) > _LONGEST_SOCKET - len("/calls.sock"):
+        Path(folder).rmdir()
+        folder = tempfile.mkdtemp(prefix="kowalski-", dir="/tmp")  # noqa: S108 - mkdtemp makes it private
+    return Path(folder)
+
+
+__all__: Sequence[str] = ["SandboxProvisioner", "read_to_end"]
