@@ -133,10 +133,14 @@ class Kernel(Protocol):
 class Kernels(Protocol):
     """Where runs get their child kernels."""
 
+    async def start(self) -> None:
+        """Begin to keep spares warm, in the background."""
+        ...
+
     async def acquire(self, language: str, *, data: Sequence[DataItem], calls: Calls) -> Kernel:
         """Return a kernel with `data` loaded under its names (and as ``context``), ready for the first cell.
 
-        Takes ownership of the files that the items point to.
+        Leaves the items' files where they are, so that a run can have another kernel when its first died.
 
         Raises:
             SandboxMissingError: no sandbox here and the user has not allowed to go without.

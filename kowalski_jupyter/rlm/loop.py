@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from kowalski_jupyter.kernels.base import Answer, DataItem, Kernel, Output
 from kowalski_jupyter.models.base import ChatModel, Sampling
@@ -33,6 +33,7 @@ class Loop:
         settings: limits and sampling.
         model: the root model.
         kernel: runs the code; `data` is in it already.
+        new_kernel: returns another such kernel, for when the code has killed the first.
         calls: answers the code's sub-calls and takes its answer.
         emit: takes the events.
     """
@@ -45,16 +46,19 @@ class Loop:
         *,
         model: ChatModel,
         kernel: Kernel,
+        new_kernel: Callable[[], Awaitable[Kernel]],
         calls: RunCalls,
         emit: Callable[[ev.Event], None],
     ) -> None:
         self._settings = settings
         self._model = model
         self._kernel = kernel
+        self._new_kernel = new_kernel
         self._calls = calls
         self._emit = emit
         self._languages = (kernel.language,)
-        self._names: tuple[str, ...] = tuple(item.name for item in data)
+        self._data_names = tuple(item.name for item in data)
+        self._names = self._data_names
         self._history = History(
             system_prompt(),
             first_message(question, data),
@@ -128,6 +132,9 @@ class Loop:
         record.result = result
         self._names = result.names or self._names
         self._emit(ev.CellFinished(cell, result.status, result.reason, result.seconds))
+        if result.status == "died":
+            self._kernel = await self._new_kernel()
+            self._names = self._data_names
         return record
 
     def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord]) -> None:

@@ -133,10 +133,25 @@ class Run:
             max_tokens=settings.subcall_tokens,
             temperature=settings.temperature,
         )
-        self._kernel = kernel = await self._kernels.acquire("python", data=self.data, calls=calls)
+
+        async def new_kernel() -> Kernel:
+            if self._kernel is not None:
+                await self._kernel.close()
+            self._kernel = await self._kernels.acquire("python", data=self.data, calls=calls)
+            self._emit(ev.KernelReady(self._kernel.language, self._kernel.sandbox))
+            return self._kernel
+
         try:
-            self._emit(ev.KernelReady(kernel.language, kernel.sandbox))
-            loop = Loop(self.question, self.data, settings, model=model, kernel=kernel, calls=calls, emit=self._emit)
+            loop = Loop(
+                self.question,
+                self.data,
+                settings,
+                model=model,
+                kernel=await new_kernel(),
+                new_kernel=new_kernel,
+                calls=calls,
+                emit=self._emit,
+            )
             return await loop.run()
         finally:
             calls.stop()

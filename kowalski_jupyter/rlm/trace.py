@@ -215,7 +215,7 @@ class Trace:
     def _(self, event: ev.CellFinished) -> None:
         cell = self._cells[event.cell]
         cell.state, cell.seconds = event.status, round(event.seconds, 3)
-        if event.reason and event.status != "final":
+        if event.status in ("timeout", "died", "interrupted"):
             cell.add_output("error", event.reason)
 
     @apply.register

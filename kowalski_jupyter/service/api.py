@@ -80,7 +80,8 @@ def _lines(batch: Sequence[Event]) -> str:
 class _Info(_Handler):
     """What is here: version, host, and where a client may put packed data."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
+        await self.service.warm_up()
         self.finish({"version": __version__, "host": self.service.host, "data_root": str(self.service.data_root)})
 
 

@@ -92,6 +92,10 @@ class Service:
         self._models = models or ModelRack()
         self._watchers: set[Callable[[], None]] = set()
 
+    async def warm_up(self) -> None:
+        """Have a child kernel started in the background: a client has come, and a run will follow."""
+        await self._kernels.start()
+
     def start_run(self, request: RunRequest) -> LiveRun:
         """Start a run and return at once; its events tell the rest."""
         run_id = f"r-{secrets.token_hex(3)}"
