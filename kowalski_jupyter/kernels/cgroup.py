@@ -46,11 +46,12 @@ class Cgroup:
     def allow_memory(self, size: int) -> None:
         """Set the limit to `size` bytes for the run's own use."""
         limit = size + _SLACK
-        if not self._write("memory.max", limit):
-            self._write("memory.limit_in_bytes", limit)
-        for swap, value in (("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", limit)):
-            with contextlib.suppress(OSError):  # swap accounting may be off
-                self._write(swap, value)
+        with_swap = "memory.memsw.limit_in_bytes"
+        # Memory with swap may never be less than memory without: raise it first, lower it last.
+        for name, value in ((with_swap, limit), ("memory.limit_in_bytes", limit), (with_swap, limit)):
+            self._write(name, value, optional=name == with_swap)
+        self._write("memory.max", limit)
+        self._write("memory.swap.max", 0, optional=True)
 
     def wrap(self, command: Sequence[str]) -> list[str]:
         """Return the command line that enters the group and then becomes `command`."""
@@ -80,14 +81,12 @@ class Cgroup:
                 else:
                     break
 
-    def _write(self, name: str, value: int) -> bool:
-        """Write a setting where it exists; return whether it does."""
-        found = False
+    def _write(self, name: str, value: int, *, optional: bool = False) -> None:
+        """Write a setting in whichever folder has it."""
         for folder in self._folders:
             if (folder / name).exists():
-                (folder / name).write_text(str(value))
-                found = True
-        return found
+                with contextlib.suppress(*([OSError] if optional else [])):
+                    (folder / name).write_text(str(value))
 
 
 def _candidates() -> Iterator[list[Path]]:

@@ -204,7 +204,7 @@ class ChildKernel:
         else:
             assert item.path is not None  # noqa: S101 - every other kind has a file
             name = f"{number}-{item.kind}"
-            shutil.move(item.path, self._data / name)
+            os.link(item.path, self._data / name)  # the run keeps its own, for another kernel
             inside = (self._data if self._unsandboxed else Path(DATA)) / name
         return {"name": item.name, "kind": item.kind, "path": str(inside), "meta": dict(item.meta)}
 

@@ -58,8 +58,10 @@ def _table(value: Any) -> tuple[str, bytes] | None:
     if polars is not None and isinstance(value, polars.LazyFrame):
         value = value.collect()
     if polars is not None and isinstance(value, (polars.DataFrame, polars.Series)):
-        frame = value.to_frame() if isinstance(value, polars.Series) else value
-        buffer = io.BytesIO()
+        series = isinstance(value, polars.Series)
+        frame = value.to_frame() if series else value
+        buffer = io.BytesIO(b"S" if series else b"F")
+        buffer.seek(1)
         try:
             frame.write_ipc(buffer)
         except Exception as error:

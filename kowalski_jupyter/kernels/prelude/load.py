@@ -98,7 +98,7 @@ def _series(path: Path, meta: Mapping[str, Any]) -> Any:
 def _polars(path: Path, meta: Mapping[str, Any]) -> Any:
     import polars  # noqa: PLC0415 - only where the data needs it
 
-    frame = polars.read_ipc(path, memory_map=True)
+    frame = polars.read_ipc(path)
     return frame.to_series() if meta.get("series") else frame
 
 

@@ -1,0 +1,74 @@
+"""Plain data as a pickle that only a sandbox reads.
+
+Pickle keeps exact types, shared references and speed. What makes it dangerous is reading it, and that
+happens in the child kernel alone. Writing lets nothing through that a child kernel could not read:
+its Python has the same libraries, but none of the user's own modules.
+"""
+
+from __future__ import annotations
+
+import pickle
+import types
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = frozenset(
+    {"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "ipaddress", "pathlib", "uuid"}
+    | {"zoneinfo", "numpy", "pandas", "pyarrow", "polars", "_codecs", "dateutil", "pytz"}
+)
+
+WHAT_CAN = (
+    "text, bytes, numbers, dates, lists, dicts, sets, pandas, polars and pyarrow tables, NumPy arrays and pathlib.Path"
+)
+
+
+class PackError(Exception):
+    """A variable cannot be passed to a run. One line, for the user."""
+
+
+def dump(name: str, value: Any, path: Path) -> None:  # noqa: ANN401 - any of the user's values
+    """Write `value`, which belongs to the variable `name`, to `path`.
+
+    Raises:
+        PackError: it is, or holds, something that is not plain data.
+    """
+    try:
+        with path.open("wb") as file:
+            _PlainPickler(file, protocol=5).dump(value)
+    except _ForeignError as error:
+        what = f"is a {error}" if isinstance(value, error.kind) else f"holds a {error}"
+        raise PackError(f"{name} {what}, which cannot be passed. These can: {WHAT_CAN}.") from None
+    except OSError:
+        raise
+    except RecursionError:
+        raise PackError(f"{name} is nested too deeply to be passed.") from None
+    except Exception as error:  # noqa: BLE001 - whatever somebody's __reduce__ raises
+        kind = type(value).__name__
+        raise PackError(f"{name} ({kind}) cannot be passed: {error}. These can: {WHAT_CAN}.") from None
+
+
+class _ForeignError(Exception):
+    """Something else than plain data."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__(kind.__qualname__)
+        self.kind = kind
+
+
+class _PlainPickler(pickle.Pickler):
+    """Refuses whatever does not come from the libraries that a child kernel has."""
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - as pickle defines it
+        if isinstance(obj, types.ModuleType | types.GeneratorType) or type(obj) is object or not _is_known(obj):
+            raise _ForeignError(type(obj))
+        return NotImplemented
+
+
+def _is_known(obj: Any) -> bool:  # noqa: ANN401
+    """Return whether `obj` is of, or is, a class or function of a library that the child kernel has.
+
+    Classes and functions come here because values are rebuilt with them. A function of the user's own
+    has the module ``__main__``.
+    """
+    module = getattr(obj, "__module__", None) or type(obj).__module__
+    return str(module).split(".")[0] in _LIBRARIES
