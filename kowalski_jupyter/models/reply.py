@@ -58,7 +58,8 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
         except (TimeoutError, httpx.HTTPError) as error:
             if reply.last:
                 break
-            raise _broken_off(error, now() - progress, now() - heard, reply, where) from error
+            silent = now() - heard >= clocks.silence
+            raise _broken_off(error, now() - progress, reply, where, silent=silent) from error
         events = [*(decoder.finish() if piece is None else decoder.feed(piece))]
         for event in events:
             delta = reply.take(event)
@@ -111,10 +112,10 @@ def _ended(reply: _Reply, where: str) -> ModelError:
     )
 
 
-def _broken_off(error: Exception, idle: float, silent: float, reply: _Reply, where: str) -> ModelError:
+def _broken_off(error: Exception, seconds: float, reply: _Reply, where: str, *, silent: bool) -> ModelError:
     point = "in the middle of a reply" if reply.begun else "before a reply came"
     if isinstance(error, TimeoutError):
-        what = f"nothing for {silent:.0f} s" if silent >= idle else f"no token for {idle:.0f} s"
+        what = f"{'nothing' if silent else 'no token'} for {seconds:.0f} s"
         return ModelStalledError(
             f"{where} has sent {what}, {point}. Look at the server: it may have lost the model. If it is only "
             "slow, ask for less at a time or use a smaller model."

@@ -108,7 +108,8 @@ def parse_chunk(data: bytes) -> Delta:
         shown = data[:120].decode("utf-8", "replace")
         raise ModelCutOffError(f"The server broke off the reply with a line that is not JSON: {shown!r}. Run again.")
     if chunk.get("error"):
-        raise ModelRefusedError(f"The server failed while answering: {error_text(chunk) or 'no reason given'}.")
+        reason = error_text(chunk) or "no reason given"
+        raise ModelRefusedError(f"The server failed while answering: {reason}. Look at its log, then run again.")
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("delta") or choice.get("message")

@@ -137,9 +137,7 @@ def from_json(document: Any) -> Script:
         document = {"replies": document}
     if "rules" in document:
         return by_rules([(r.get("system", ""), r.get("user", ""), from_json(r)) for r in document["rules"]])
-    replies = [
-        Reply(text=reply) if isinstance(reply, str) else Reply(**reply) for reply in document["replies"]
-    ]
+    replies = [Reply(text=reply) if isinstance(reply, str) else Reply(**reply) for reply in document["replies"]]
     return in_order(replies, order=document.get("order", "sequence"))
 
 
@@ -280,10 +278,7 @@ class _Connection(asyncio.Protocol):
             if not separator:
                 return
             first, *lines = head.decode("latin-1").split("\r\n")
-            headers = {
-                key.strip().lower(): value.strip()
-                for key, _, value in (line.partition(":") for line in lines)
-            }
+            headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
             length = int(headers.get("content-length", "0"))
             if len(rest) < length:
                 return
@@ -438,18 +433,14 @@ def _usage(payload: dict[str, Any], reply: Reply) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--script", type=argparse.FileType(), help="JSON, see from_json")
     parser.add_argument("--reply", action="append", default=[], help="a reply; may be given more than once")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply given by --reply")
     parser.add_argument("--model", action="append", default=[], help="an id for /v1/models")
     arguments = parser.parse_args()
-    script: Script | list[Reply | str] = [
-        Reply(text, delay=arguments.delay) for text in arguments.reply or ["ok"]
-    ]
+    script: Script | list[Reply | str] = [Reply(text, delay=arguments.delay) for text in arguments.reply or ["ok"]]
     if arguments.script:
         script = from_json(json.load(arguments.script))
     with ScriptedServer(script, port=arguments.port, models=arguments.model or ["scripted"]) as server:
