@@ -1,0 +1,1 @@
+"""Overheads: what an implementation adds to the time of its models. See ``python -m benchmarks --help``."""

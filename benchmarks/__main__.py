@@ -1,0 +1,82 @@
+"""Measures overheads with a scripted model, ours and the peers' in turn, and prints a table.
+
+The table is also kept in benchmarks/results/. On a busy machine look at the minima too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks import scenarios as sc
+from benchmarks.implementations import ALL, Implementation
+from benchmarks.report import to_markdown
+from benchmarks.session import open_session
+
+RESULTS = Path(__file__).parent / "results"
+WARM_RUNS = 3
+PAUSE = 1.0
+"""Seconds before a warm run: whoever reads one answer before asking again takes longer."""
+
+
+class Bench:
+    """Collects figures, one value of each a round and implementation."""
+
+    def __init__(self) -> None:
+        self.values: dict[sc.Figure, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    def measure(self, implementation: Implementation) -> None:
+        """Measure one implementation once, in three fresh processes."""
+        name = implementation.name
+        with open_session(implementation) as session:
+            cold = session.run(sc.TEN_TURNS)
+            self._add(name, [sc.FIRST_START, sc.COLD_RUN], cold)
+            self._add(name, sc.RIGHT_AFTER, session.run(sc.TEN_TURNS))
+            for _ in range(WARM_RUNS):
+                time.sleep(PAUSE)
+                self._add(name, sc.WARM, session.run(sc.TEN_TURNS))
+            time.sleep(PAUSE)
+            self._add(name, sc.SEQUENCE, session.run(sc.IN_SEQUENCE))
+            self._add(name, sc.BATCH, session.run(sc.IN_A_BATCH))
+        with open_session(implementation) as session:
+            session.run(sc.TEN_TURNS)
+            time.sleep(PAUSE)
+            self._add(name, sc.CONTEXT, session.run(sc.LARGE_CONTEXT))
+        with open_session(implementation) as session:  # the sampling would cost time, the first run memory
+            session.run(sc.TEN_TURNS)
+            time.sleep(PAUSE)
+            self._add(name, sc.MEMORY, session.run(sc.LARGE_CONTEXT, sample_memory=True))
+
+    def _add(self, name: str, figures: Iterable[sc.Figure], trial: sc.Trial) -> None:
+        for figure in figures:
+            self.values[figure][name].append(figure.read(trial))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
+    parser.add_argument("--only", choices=[each.name for each in ALL], action="append")
+    arguments = parser.parse_args()
+    chosen = [each for each in ALL if not arguments.only or each.name in arguments.only]
+    bench = Bench()
+    for number in range(arguments.rounds):
+        turn = number % len(chosen)
+        for implementation in chosen[turn:] + chosen[:turn]:
+            print(f"round {number + 1} of {arguments.rounds}: {implementation.name}", file=sys.stderr)
+            bench.measure(implementation)
+    table = to_markdown(bench.values, chosen, rounds=arguments.rounds)
+    print(table)
+    RESULTS.mkdir(exist_ok=True)
+    stem = time.strftime("%Y-%m-%d-%H%M%S")
+    (RESULTS / f"{stem}.md").write_text(table + "\n")
+    raw = {figure.name: measured for figure, measured in bench.values.items()}
+    (RESULTS / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
