@@ -190,6 +190,7 @@ class ChildKernel:
         if self._watcher:
             await self._watcher
         if self._provisioner:
+            await self._provisioner.wait()  # a start that was cancelled half-way has no watcher yet
             await self._provisioner.cleanup()
             self._provisioner = None
         shutil.rmtree(self._data, ignore_errors=True)
