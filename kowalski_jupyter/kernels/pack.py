@@ -16,7 +16,7 @@ from . import preview
 from .base import DataItem
 from .plain import PackError, dump
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 """Characters that are encoded at a time."""
 
 _Packed = tuple[str, Mapping[str, Any]]

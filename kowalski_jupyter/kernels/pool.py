@@ -83,7 +83,10 @@ class KernelPool:
 
     def _refill(self) -> None:
         while len(self._warm) < self._spares and not self._closed:
-            self._warm.append(asyncio.create_task(self._start(())))
+            task = asyncio.create_task(self._start(()))
+            # Whoever takes the spare gets the error; if nobody does, it is no news.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._warm.append(task)
 
     async def _take(self) -> ChildKernel:
         """Return a spare that is still alive, or a new kernel, and see to the next spare."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 
 
 def load(item: Mapping[str, Any]) -> Any:
