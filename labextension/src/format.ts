@@ -2,11 +2,14 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 const GIB = 1024 ** 3;
 
-/** A duration in seconds as people say it: `3.1 s`, `42 s`, `2 min 05 s`. */
+/** A duration in seconds as people say it: `40 ms`, `3.1 s`, `42 s`, `2 min 05 s`. */
 export function formatSeconds(
   seconds: number,
   trans: TranslationBundle
 ): string {
+  if (seconds < 0.095) {
+    return trans.__('%1 ms', Math.round(seconds * 1000));
+  }
   if (seconds < 9.95) {
     return trans.__('%1 s', seconds.toFixed(1));
   }

@@ -22,8 +22,8 @@ interface ITextBoxProps {
 /** Text in a box that scrolls by itself, reachable by keyboard when it does. */
 export function TextBox(props: ITextBoxProps): React.JSX.Element {
   const { text, growing = false, colour = null } = props;
-  const box = useRef<HTMLPreElement>(null);
-  const content = useRef<HTMLElement>(null);
+  const box = useRef<HTMLDivElement>(null);
+  const content = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const scrolls = useOverflow(box);
 
@@ -41,7 +41,7 @@ export function TextBox(props: ITextBoxProps): React.JSX.Element {
       return;
     }
     let latest = true;
-    const staging = document.createElement('code');
+    const staging = document.createElement('div');
     colour(text, staging)
       .then(() => {
         if (latest) {
@@ -57,7 +57,7 @@ export function TextBox(props: ITextBoxProps): React.JSX.Element {
   }, [text, growing, colour]);
 
   return (
-    <pre
+    <div
       ref={box}
       className={`kowalski-text ${props.className}`}
       onScroll={event => {
@@ -70,8 +70,8 @@ export function TextBox(props: ITextBoxProps): React.JSX.Element {
         'aria-label': props.label
       })}
     >
-      <code ref={content} />
-    </pre>
+      <div ref={content} />
+    </div>
   );
 }
 

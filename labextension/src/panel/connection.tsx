@@ -3,6 +3,7 @@ import React from 'react';
 import { useTrans } from '../context';
 import { StateMark } from '../mark';
 import { Connection } from '../tokens';
+import { Command } from './command';
 
 /** Makes the server load its half of the extension. */
 const ENABLE = 'jupyter server extension enable kowalski_jupyter';
@@ -25,7 +26,7 @@ export function ConnectionNote(props: {
             )}
           </p>
           <p>{trans.__('To load it, run this and restart Jupyter:')}</p>
-          <pre className="kowalski-text kowalski-code">{ENABLE}</pre>
+          <Command text={ENABLE} />
         </div>
       )}
       {connection === 'lost' && (

@@ -8,14 +8,15 @@ import { isGoing } from '../run/document';
 import { runLook } from '../run/states';
 import { IRunSummary } from '../server/status';
 import { IMonitor } from '../tokens';
+import { Command } from './command';
 import { useNow } from './hooks';
 
-const FIRST_CELLS = `%load_ext kowalski_jupyter
-
-text = open("notes.txt").read()
-
-%%rlm text
-Which three topics come up most often?`;
+/** The cells of a first run. */
+const FIRST_CELLS = [
+  '%load_ext kowalski_jupyter',
+  'text = open("notes.txt").read()',
+  '%%rlm text\nWhich three topics come up most often?'
+];
 
 interface IRunsProps {
   readonly runs: readonly IRunSummary[];
@@ -29,7 +30,9 @@ export function Runs({ runs, monitor, onOpen }: IRunsProps): React.JSX.Element {
     return (
       <div className="kowalski-empty">
         <p>{trans.__('No runs yet. In a notebook, run these three cells:')}</p>
-        <pre className="kowalski-text kowalski-code">{FIRST_CELLS}</pre>
+        {FIRST_CELLS.map(source => (
+          <Command key={source} text={source} />
+        ))}
       </div>
     );
   }

@@ -1,7 +1,7 @@
 import React, { useState } from 'react';
 
 import { useTrans } from '../context';
-import { formatCount, formatSeconds } from '../format';
+import { formatCount, formatPercent, formatSeconds } from '../format';
 import { StateMark } from '../mark';
 import { TextBox } from '../text';
 import { Answer } from './answer';
@@ -91,7 +91,7 @@ function Progress({ progress }: { progress: IProgress }): React.JSX.Element {
   const known = done !== null && total !== null && total > 0;
   return (
     <label className="kowalski-progress">
-      <span>{text}</span>
+      <span>{known ? `${text} · ${formatPercent(done / total)}` : text}</span>
       <progress {...(known && { value: done, max: total })} />
     </label>
   );

@@ -72,8 +72,9 @@ const Subcall = memo(
           <span className="kowalski-subcall">
             <StateMark mark={look.mark} />
             <span className="kowalski-spoken">
-              {trans.__('Sub-call %1, %2.', call.id, look.word)}
+              {trans.__('Sub-call, %1:', look.word)}
             </span>
+            <span className="kowalski-number kowalski-quiet">{call.id}</span>
             <span className="kowalski-ellipsis kowalski-quiet">
               {firstLine(call.prompt)}
             </span>
