@@ -62,8 +62,9 @@ class ScriptedModel:
                 await asyncio.sleep(self._delay)
                 finished = delta.finish_reason is not None
                 yield delta
-        finally:
-            self.closed += not finished
+        except (GeneratorExit, asyncio.CancelledError):
+            self.closed += 1
+            raise
         if not finished:
             raise ModelCutOffError("The script ended the reply without a finish_reason.")
 
