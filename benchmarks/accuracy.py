@@ -42,9 +42,7 @@ async def ask(service: Service, question: Question, entries: Mapping[str, str], 
     """Run one question and judge its answer."""
     folder = service.data_root / f"pack-{secrets.token_hex(8)}"
     folder.mkdir(mode=0o700, parents=True)
-    request = RunRequest(
-        question.text, (pack("entries", entries, folder),), {"seed": seed, "max_turns": MAX_TURNS}
-    )
+    request = RunRequest(question.text, (pack("entries", entries, folder),), {"seed": seed, "max_turns": MAX_TURNS})
     live = service.start_run(request)
     async for _ in live.run.log.follow():
         pass
@@ -100,9 +98,7 @@ async def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="runs of each question")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=[question.name for question in QUESTIONS])

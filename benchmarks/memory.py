@@ -51,5 +51,7 @@ class PeakMemory:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._stop.wait(_PACE):
-            self._peak = max(self._peak, tree_pss(self._pid))
+        stopped = False
+        while not stopped:
+            stopped = self._stop.wait(_PACE)
+            self._peak = max(self._peak, tree_pss(self._pid))  # once more after the stop

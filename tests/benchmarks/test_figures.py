@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import scenarios as sc
+from benchmarks.drivers.line import make_context
+from benchmarks.implementations import ALL, OURS, RLMS, Implementation
+from benchmarks.memory import PeakMemory
+from benchmarks.report import to_markdown
+from tests.support.scripted_server import Request
+
+
+def request(started: float, ended: float) -> Request:
+    return Request(1, {}, {}, started, ended)
+
+
+TRIAL = sc.Trial(
+    spawned=1.0,
+    asked=10.0,
+    answered=11.0,
+    root=[request(10.2, 10.25), request(10.5, 10.5), request(10.9, 10.96)],
+    subcalls=[request(10.3 + i / 1000, 10.31 + i / 1000) for i in range(sc.CALLS)],
+    added_memory=123_000_000,
+)
+
+
+def read(figures: tuple[sc.Figure, ...]) -> list[float]:
+    return [pytest.approx(figure.read(TRIAL)) for figure in figures]
+
+
+def test_figures_are_read_from_the_servers_clock() -> None:
+    assert read((sc.FIRST_START, sc.COLD_RUN)) == [9.2, 1.0]
+    assert read(sc.WARM) == [1.0, 200.0, 325.0, 40.0]
+    assert read(sc.SEQUENCE) == [1.0]
+    assert read(sc.BATCH) == [0.25, 0.109]
+    assert read(sc.CONTEXT) == [0.2, 400.0, 1.0]
+    assert read(sc.MEMORY) == [123.0]
+
+
+def test_the_report_sets_ratios_and_verdicts_beside_the_medians() -> None:
+    late, soon = sc.Figure("late", "s", float, target=1), sc.Figure("soon", "ms", float, target=5)
+    values = {late: {"ours": [2.0, 4.0, 3.0], "rlms": [6.0]}, soon: {"ours": [4.0], "rlms": [2.0]}}
+    rows = to_markdown(values, [OURS, RLMS], rounds=3).splitlines()[-2:]
+    assert rows == [
+        "| late | 3 (2) s | 6 (6) s | 2.0 | 1 s | **missed** |",
+        "| soon | 4 (4) ms | 2 (2) ms | 0.5 | 5 ms | met |",
+    ]
+
+
+@pytest.mark.parametrize("size", [1000, 3 * sc.MEGABYTE])
+def test_a_context_has_its_size_and_a_needle_in_every_million(size: int) -> None:
+    context = make_context(size)
+    assert (len(context), context.count("needle")) == (size, max(1, size // sc.MEGABYTE))
+
+
+@pytest.mark.parametrize("implementation", ALL, ids=lambda each: each.name)
+def test_replies_hold_their_code_and_finish_with_the_value(implementation: Implementation) -> None:
+    assert "\nf(x)\n" in implementation.write("f(x)")
+    assert "f(x)" in implementation.finish("f(x)")
+    compile(implementation.finish("f(x)"), "finish", "exec")
+
+
+def test_memory_counts_what_a_child_adds_after_the_start() -> None:
+    code = "import sys; input(); a = bytearray(b'x') * 30_000_000; print('ready', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        memory = PeakMemory(process.pid)
+        with memory:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+        process.stdin.write("\n")
+    assert 29_000_000 < memory.added < 60_000_000
