@@ -38,10 +38,10 @@ def _doctor() -> int:
 
 def _model() -> int:
     from kowalski_jupyter.models.base import ModelError  # noqa: PLC0415 (each command loads its own)
-    from kowalski_jupyter.models.embedded.weights import fetch_weights  # noqa: PLC0415 (each command loads its own)
+    from kowalski_jupyter.models.embedded.weights import obtain  # noqa: PLC0415 (each command loads its own)
 
     try:
-        _say(f"The embedded model is {asyncio.run(fetch_weights(_report))}")
+        _say(f"The embedded model is {asyncio.run(obtain(_report))}")
     except ModelError as error:
         _say(str(error))
         return 1

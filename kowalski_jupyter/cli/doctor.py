@@ -13,7 +13,7 @@ from jupyter_core.paths import jupyter_config_path, jupyter_path
 from jupyter_server.extension.config import ExtensionConfigManager
 
 from kowalski_jupyter.kernels.base import KernelError
-from kowalski_jupyter.kernels.sandbox import find_sandbox
+from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.models.discover import ModelSettings, survey
 from kowalski_jupyter.service.config import Kowalski
 
@@ -64,7 +64,8 @@ def _kernel() -> Check:
 
 def _sandbox() -> Check:
     try:
-        return Check("sandbox", ok=True, detail=find_sandbox().description)
+        Bubblewrap.find()
+        return Check("sandbox", ok=True, detail=Bubblewrap.description)
     except KernelError as error:
         return Check("sandbox", ok=False, detail="no sandbox", fix=str(error))
 

@@ -12,7 +12,7 @@ from IPython.display import display
 from kowalski_jupyter.magics.bundle import run_bundle
 from kowalski_jupyter.magics.display import display_for
 from kowalski_jupyter.rlm.trace import Trace
-from kowalski_jupyter.service.client import ServiceError
+from kowalski_jupyter.service.client import ServiceClient, ServiceError
 
 if TYPE_CHECKING:
     from kowalski_jupyter.magics.magic import RlmMagics
@@ -74,15 +74,17 @@ def _runs(magics: RlmMagics) -> None:
     _say("\n".join(rows) or "No runs yet. Write a cell that starts with %%rlm and a variable's name.")
 
 
-def _show(magics: RlmMagics, run: str) -> None:
-    """`%rlm show ID`: a run as it is now."""
-    display(run_bundle(magics.client().document(run)), raw=True)
+def _show(magics: RlmMagics, run: str = "") -> None:
+    """`%rlm show [ID]`: a run as it is now; without an ID the newest."""
+    client = magics.client()
+    display(run_bundle(client.document(run or _newest(client))), raw=True)
 
 
-def _attach(magics: RlmMagics, run: str) -> None:
-    """`%rlm attach ID`: follow a run; interrupting stops following, not the run."""
+def _attach(magics: RlmMagics, run: str = "") -> None:
+    """`%rlm attach [ID]`: follow a run; interrupting stops following, not the run."""
+    client = magics.client()
     trace, shown = Trace(), display_for(magics.shell)
-    with magics.client().follow(run) as batches:
+    with client.follow(run or _newest(client)) as batches:
         for batch in batches:
             for event in batch:
                 trace.apply(event)
@@ -93,6 +95,12 @@ def _cancel(magics: RlmMagics, run: str) -> None:
     """`%rlm cancel ID`: stop a run."""
     magics.client().cancel(run)
     _say(f"{run} is stopped.")
+
+
+def _newest(client: ServiceClient) -> str:
+    for run in client.status()["runs"]:
+        return str(run["id"])
+    raise ServiceError("There are no runs yet.")
 
 
 def _last(magics: RlmMagics) -> Any:  # noqa: ANN401 (RlmResult or None)

@@ -13,7 +13,7 @@ from kowalski_jupyter.magics.bundle import Document
 from kowalski_jupyter.magics.commands import run_command
 from kowalski_jupyter.magics.display import display_for
 from kowalski_jupyter.magics.result import RlmError, RlmResult
-from kowalski_jupyter.magics.variables import pack_all
+from kowalski_jupyter.magics.variables import discard, pack_all
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.service.client import ServiceClient, ServiceError
 from kowalski_jupyter.service.config import Kowalski
@@ -77,6 +77,7 @@ class RlmMagics(Magics):
             shown.update(_cancelled(client, trace))
             raise
         except ServiceError as error:
+            discard(data)
             raise RlmError(str(error)) from None
         if not arguments.detach:
             self._finish(client, trace, arguments.output)

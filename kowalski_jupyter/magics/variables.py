@@ -40,6 +40,13 @@ def pack_all(names: Sequence[str], namespace: Mapping[str, Any], data_root: Path
         raise
 
 
+def discard(data: Sequence[DataItem]) -> None:
+    """Remove packed data that no service took over."""
+    for item in data:
+        if item.path is not None:
+            shutil.rmtree(item.path.parent, ignore_errors=True)
+
+
 def _missing(name: str, namespace: Mapping[str, Any]) -> str:
     mine = sorted(key for key in namespace if not key.startswith("_") and key not in _SHELL_NAMES)
     near = difflib.get_close_matches(name, mine, n=1)

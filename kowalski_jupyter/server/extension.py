@@ -36,11 +36,11 @@ class KowalskiExtension(ExtensionApp):
 
         Kernels, and terminals, inherit the environment: that is how they learn of the socket.
         """
-        del serverapp
+        settings = serverapp.web_app.settings
         self._service = Service(Kowalski(parent=self), host="jupyter server")
         self._api = ApiServer(self._service)
-        self._activity = Activity(self._service, self.settings)
-        self.settings["kowalski_service"] = self._service
+        self._activity = Activity(self._service, settings)
+        settings["kowalski_service"] = self._service
         os.environ[SOCKET_VARIABLE] = str(self._api.socket)
         os.environ[TOKEN_VARIABLE] = self._api.token
 

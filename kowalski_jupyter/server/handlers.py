@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
@@ -71,10 +72,9 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         service: Service = self.settings["kowalski_service"]
         return service
 
+    @ws_authenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (tornado's signature)
         """Upgrade to a websocket, for a user who is logged in."""
-        if self.current_user is None:
-            raise web.HTTPError(403)
         await super().get(*args, **kwargs)
 
     def open(self, *_: str, **__: str) -> None:

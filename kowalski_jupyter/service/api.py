@@ -48,9 +48,11 @@ class _Handler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401 (tornado's signature)
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        known = isinstance(error, (BadRequestError, UnknownRunError))
-        self.set_status(400 if isinstance(error, BadRequestError) else 404 if known else status_code)
-        self.finish({"error": str(error) if known else self._reason})
+        if isinstance(error, BadRequestError | UnknownRunError):
+            self.set_status(400 if isinstance(error, BadRequestError) else 404)
+            self.finish({"error": str(error)})
+        else:
+            self.finish({"error": self._reason})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 (tornado's signature)
         if not isinstance(value, (BadRequestError, UnknownRunError, StreamClosedError)):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -45,13 +45,19 @@ class ServiceClient:
     """
 
     def __init__(self, socket: str, token: str) -> None:
+        if not Path(socket).is_socket():
+            raise ServiceError(f"There is no kowalski service at {socket}.")
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=socket),
             base_url="http://kowalski",
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         )
-        self.info = self._greet()
+        try:
+            self.info = self._greet()
+        except ServiceError:
+            self._http.close()
+            raise
 
     def alive(self) -> bool:
         """Return whether the service still answers."""
@@ -64,6 +70,12 @@ class ServiceClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextmanager
     def run(self, request: RunRequest) -> Iterator[Iterator[list[Event]]]:

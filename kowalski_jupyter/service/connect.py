@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING
@@ -24,10 +25,9 @@ def connect(config: Kowalski) -> tuple[ServiceClient, str]:
     line = "No kowalski server here: running in this kernel."
     socket = os.environ.get(SOCKET_VARIABLE)
     if socket:
-        try:
+        with contextlib.suppress(ServiceError):
             return ServiceClient(socket, os.environ.get(TOKEN_VARIABLE, "")), ""
-        except ServiceError:
-            line = "The kowalski server announced to this kernel is gone: running in this kernel."
+        line = "The kowalski server announced to this kernel is gone: running in this kernel."
     host = _thread_host(config)
     return ServiceClient(host.socket, host.token), line
 

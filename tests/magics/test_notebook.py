@@ -176,7 +176,7 @@ def test_commands_look_at_runs(notebook: Run) -> None:
             "%rlm runs",
             "%rlm status",
             "last = %rlm last\nlast.value + 1",
-            "%rlm show {last.run}",
+            "%rlm show",
             "%rlm help",
         )
     texts = ["".join(o.get("text", "") + str(o.get("data", "")) for o in cell.outputs) for cell in book.cells]

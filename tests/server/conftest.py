@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,10 @@ def jp_server_config(model_server: ScriptedServer, tmp_path: Path) -> dict[str, 
 
 
 @pytest.fixture(autouse=True)
-def announced_socket_goes_with_the_server() -> Iterator[None]:
+def started(jp_serverapp: Any, jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """The plugin initialises the server but does not start its extensions; what they announce goes with them."""
+    jp_asyncio_loop.run_until_complete(jp_serverapp.extension_manager.start_all_extensions())
+    assert "KOWALSKI_SOCKET" in os.environ
     yield
+    jp_asyncio_loop.run_until_complete(jp_serverapp.cleanup_extensions())
     assert "KOWALSKI_SOCKET" not in os.environ

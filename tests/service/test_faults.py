@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import threading
@@ -84,9 +85,9 @@ def test_a_kernel_killed_in_mid_cell_is_told_and_the_run_goes_on(open_desk: Open
         desk = open_desk(server, spares=0)
 
         def kill() -> None:
-            sandboxes = until(lambda: [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()])
-            until(lambda: "started" in str(desk_documents(desk)))
-            os.kill(sandboxes[-1].pid, signal.SIGKILL)
+            until(lambda: "'text': 'started" in str(desk_documents(desk)))
+            sandboxes = [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]
+            os.kill(max(process.pid for process in sandboxes), signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -157,11 +158,13 @@ def test_data_outside_the_data_folder_is_refused(open_desk: Open, tmp_path: Path
     secret.write_text("s")
     with ScriptedServer(["x"]) as server:
         desk = open_desk(server)
-        body = desk.request("What?", {"notes": "n"}).to_json()
+        request = desk.request("What?", {"notes": "n"})
+        body = request.to_json()
         body["data"][0]["path"] = str(secret)
         http = httpx.Client(transport=httpx.HTTPTransport(uds=desk.host.socket), base_url="http://kowalski")
         answer = http.post("/runs", json=body, headers={"Authorization": f"Bearer {desk.host.token}"})
         http.close()
+        shutil.rmtree(Path(str(request.data[0].path)).parent)
 
     assert answer.status_code == 400
     assert "must lie in" in answer.json()["error"]
