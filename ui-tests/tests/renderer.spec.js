@@ -289,7 +289,7 @@ test('what cannot be read is explained', async ({ page, kernel }) => {
   ];
   await openNotebook(
     page,
-    documents.map(([document], index) => saved(document)),
+    documents.map(([document]) => saved(document)),
     kernel
   );
   for (const [index, [, words]] of documents.entries()) {

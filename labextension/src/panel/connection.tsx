@@ -37,7 +37,9 @@ export function ConnectionNote(props: {
               ? trans.__(
                   'The connection to the Jupyter server is lost: this is the last picture. Trying again …'
                 )
-              : trans.__('The Jupyter server does not answer. Trying again …')}
+              : trans.__(
+                  'The Jupyter server does not answer, or not as it should: its log says why. Trying again …'
+                )}
           </p>
         </div>
       )}
