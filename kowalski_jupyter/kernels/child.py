@@ -26,6 +26,8 @@ from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
 START_SECONDS = 60.0
 POLITE_SECONDS = 2.0
 """How long an interrupted cell may take to stop before its kernel is killed."""
+_LAST_OUTPUT_SECONDS = 0.05
+"""How long to listen for what a kernel sent before it died."""
 _FLOOD = 4
 """A kernel that sends this many times the output it may has lost its limiter, and is killed."""
 
@@ -321,6 +323,8 @@ class ChildKernel:
         """Wait for the end of the process and tell everyone who waits for it."""
         assert self._provisioner is not None  # noqa: S101 - started
         status = await self._provisioner.wait()
+        if self._cell is not None and self._closing is None:
+            await asyncio.sleep(_LAST_OUTPUT_SECONDS)
         if self._death is None:
             cgroup = self._provisioner.cgroup
             self._death = _cause(status or 0, out_of_memory=bool(cgroup and cgroup.ran_out_of_memory()))

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import zmq
@@ -59,7 +60,7 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
         self._descriptors = Descriptors(self.recorder)
         sys.stdout = Stream("stdout", self.recorder)
         sys.stderr = Stream("stderr", self.recorder)
-        self.shell.attach(self.recorder)
+        self.shell.attach(self.recorder, self._descriptors.drain)
         self.shell.user_ns.clear()
         self.shell.user_ns["__name__"] = "__main__"
         self.shell.user_ns["__builtins__"] = builtins
@@ -110,6 +111,7 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
                 transformed, problem = shell.transform_cell(code), None
             except Exception:  # noqa: BLE001 - shown by run_cell_async
                 transformed, problem = code, sys.exc_info()
+            shell.displayhook.cell = transformed
             interrupts.start_cell()
             try:
                 result = await shell.run_cell_async(code, transformed_cell=transformed, preprocessing_exc_tuple=problem)
@@ -152,11 +154,22 @@ def _set_limits(limits: Mapping[str, Any]) -> None:
     """Confine this process and those that it starts. None of it can be undone from here."""
     for name in ("AS", "NPROC", "FSIZE", "NOFILE", "CORE"):
         if (value := limits.get(name)) is not None:
+            if name == "AS":
+                value += _address_space()  # the limit is for what the run adds
             kind = getattr(resource, f"RLIMIT_{name}")
             _soft, hard = resource.getrlimit(kind)
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(kind, (value, value))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an OSError, not the end
+
+
+def _address_space() -> int:
+    """Return the bytes of address space that this process has taken, 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _refuse_input(*_args: Any, **_options: Any) -> NoReturn:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
+import re
 import sys
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, NoReturn
 
@@ -34,6 +38,7 @@ class Namespace:
             self._answer_protocol = False
         else:
             self._start["answer"] = {"content": None, "ready": False}
+        self._start |= {"re": re, "json": json, "math": math, "Counter": Counter, "defaultdict": defaultdict}
         self._names.update(self._start)
         if data and "context" not in data:
             self._names["context"] = next(iter(data.values())) if len(data) == 1 else dict(data)

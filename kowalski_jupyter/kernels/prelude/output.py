@@ -78,14 +78,13 @@ class Recorder:
             _write_all(_STREAMS.get(kind, 1), text)
             return
         with interrupts, self._lock:
-            if self._room > 0:
-                fits = text[: self._room]
+            fits = text[: self._room] if self._room > 0 else ""
+            if fits:
                 self._room -= _cost(kind, fits)
                 self._pending.append((kind, fits))
                 self._pending_size += len(fits)
-                text = text[len(fits) :]
-            if text:
-                self._keep_tail(kind, text)
+            if len(fits) < len(text):
+                self._keep_tail(kind, text, len(fits))
             if self._pending_size >= PIECE:
                 self.flush()
         if not self._wake.is_set():
@@ -114,10 +113,11 @@ class Recorder:
                 for start in range(0, len(text) or 1, PIECE):
                     self._send(kind, text[start : start + PIECE], 0)
 
-    def _keep_tail(self, kind: str, text: str) -> None:
-        if len(text) > TAIL:
-            self._omitted += len(text) - TAIL
-            text = text[-TAIL:]
+    def _keep_tail(self, kind: str, text: str, start: int) -> None:
+        """Keep the end of ``text[start:]``, without copying what is too long."""
+        excess = max(len(text) - start - TAIL, 0)
+        self._omitted += excess
+        text = text[start + excess :]
         self._tail.append((kind, text))
         self._tail_size += _cost(kind, text)
         while self._tail_size > TAIL:

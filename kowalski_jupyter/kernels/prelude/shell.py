@@ -8,11 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
-from ipykernel.compiler import XCachingCompiler
-from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets import Type
 
 from .namespace import Finished
@@ -36,11 +36,14 @@ class Hook(DisplayHook):
     """Shows the value of a cell's last expression."""
 
     recorder: Recorder
+    before_result: Callable[[], None]
+    cell = ""
 
     def __call__(self, result: Any = None) -> None:
         """Record `result` as text unless it is None or the cell ends with a semicolon."""
-        if result is None or self.quiet():
+        if result is None or self.semicolon_at_end_of_expression(self.cell):
             return
+        self.before_result()
         self.shell.user_ns["_"] = result
         self.recorder.write("result", as_text(self.shell, result))
 
@@ -64,13 +67,16 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
 
     displayhook_class = Type(Hook)
     display_pub_class = Type(Publisher)
-    on_error: Callable[[BaseException], None]
 
-    def attach(self, recorder: Recorder) -> None:
-        """Send all outputs to `recorder`."""
+    def attach(self, recorder: Recorder, before_result: Callable[[], None]) -> None:
+        """Send all outputs to `recorder`; call `before_result` before a value is shown."""
         self.recorder = recorder
+        self.displayhook.before_result = before_result
         self.displayhook.recorder = self.display_pub.recorder = recorder
         self.display_formatter.active_types = ["text/plain"]
+
+    def init_environment(self) -> None:
+        """Leave the environment alone: ipykernel would ask programs for colours."""
 
     def set_parent(self, parent: Any) -> None:
         """Do nothing: outputs go to the recorder, which knows the cell."""

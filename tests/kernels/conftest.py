@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+def _group_names() -> set[str]:
+    own = f"kowalski-{psutil.Process().pid}-"
+    groups = Path("/sys/fs/cgroup")
+    return {path.name for path in groups.glob(f"**/{own}*")} if groups.exists() else set()
+
+
+def _left_over(folder: Path) -> dict[str, object]:
+    process = psutil.Process()
+    return {
+        "processes": {child.pid for child in process.children(recursive=True)},
+        "sockets": len([c for c in process.net_connections("unix") if "kowalski" in str(c.laddr)]),
+        "folders": {path.name for path in folder.iterdir()},
+        "threads": {thread.name for thread in threading.enumerate()},
+        "groups": _group_names(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give tests a temporary folder with a short path, and see that nothing is left after them."""
+    assert tmp_path.exists()  # made before the temporary folder moves
+    place = Path(tempfile.mkdtemp(prefix="kt-", dir="/tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    before = _left_over(place)
+    yield place
+    deadline = time.monotonic() + 5
+    while (after := _left_over(place)) != before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    shutil.rmtree(place)
+    assert after == before
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder for runs' data."""
+    return tmp_path / "kernels"
