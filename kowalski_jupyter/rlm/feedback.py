@@ -31,35 +31,51 @@ class CellRecord:
         return clip.text().strip("\n")
 
 
-def after_cells(cells: Sequence[CellRecord], *, turns_left: int, limit: int) -> str:
-    """Return the message that carries the outputs of a turn's cells back."""
+def after_cells(cells: Sequence[CellRecord], *, turns_left: int, limit: int, again: bool = False) -> str:
+    """Return the message that carries the outputs of a turn's cells back.
+
+    Args:
+        cells: what ran.
+        turns_left: replies that the model has left.
+        limit: characters that the outputs may take.
+        again: whether the model sent the very code that it had sent before.
+    """
     share = limit // max(1, len(cells))
     parts = [_cell(cell, share) for cell in cells]
-    hint = "" if turns_left == 1 else "If this answers the question, call FINAL(value). "
-    return "\n\n".join([*parts, hint + _turns(turns_left)])
+    if again:
+        parts.append("You sent this block before. Try another way.")
+    if turns_left == 1:
+        parts.append(_LAST)
+    elif all(cell.result is not None and cell.result.status == "ok" for cell in cells) and not again:
+        parts.append("If this answers the question, call FINAL; else look further.")
+    return "\n\n".join(parts)
 
 
 def _cell(cell: CellRecord, limit: int) -> str:
     text = cell.text(limit)
     result = cell.result
     if result is None or result.status in ("ok", "final"):
-        return (
-            f"Output:\n{text}"
-            if text
-            else ("Output: nothing. End a block with an expression or print() to see a value.")
-        )
+        if not text:
+            return "Output: nothing. Either nothing was found, or the block shows nothing: end it with an expression."
+        hint = "\n\nNothing was found. Search for a shorter text, ignoring case." if text in _NOTHING else ""
+        return f"Output:\n{text}{hint}"
     said = f"Output:\n{text}\n\n" if text else ""
     if result.status == "error":
-        return f"{said}The block raised an error. Fix that line; names defined before it still exist."
+        return f"{said}The block raised an error. Names defined before it still exist. Send the block again, corrected."
     if result.status == "timeout":
         return f"{said}The block was stopped: {result.reason}. Variables are kept. Do less per block."
     return f"{said}The kernel ended: {result.reason}. All variables are lost except your data; start again."
 
 
+_NOTHING = frozenset({"[]", "{}", "()", "set()", "None", "''"})
+_LAST = "This is your last turn: call FINAL(value) with the best answer you have."
+
+
 def after_trouble(reply: Reply, *, turns_left: int) -> str:
     """Return the message for a reply that held nothing to run and no answer."""
     advice = [_ADVICE[problem.kind].format(detail=problem.detail) for problem in reply.problems]
-    return "\n".join([*dict.fromkeys(advice or [_ADVICE[ProblemKind.NO_ACTION]]), _turns(turns_left)])
+    said = dict.fromkeys(advice or [_ADVICE[ProblemKind.NO_ACTION]])
+    return "\n".join([*said, _LAST] if turns_left == 1 else said)
 
 
 _FENCE = "Put the code in a block that starts with ```repl and ends with ```."
@@ -83,9 +99,3 @@ _ADVICE = {
     ProblemKind.FINAL_MISPLACED: "FINAL within a sentence is not an answer. Call FINAL(value) in a ```repl block.",
     ProblemKind.FINAL_BESIDE_CODE: "You answered before seeing the output. Look at it, then call FINAL(value).",
 }
-
-
-def _turns(left: int) -> str:
-    if left == 1:
-        return "This is your last turn: call FINAL(value) with the best answer you have."
-    return f"Turns left: {left}."

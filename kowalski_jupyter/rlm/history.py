@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kowalski_jupyter.models.base import Message
 from kowalski_jupyter.rlm.text import head_and_tail
 
@@ -10,20 +12,19 @@ _SHORT = 200
 
 
 class History:
-    """System prompt, question, then replies and feedback in turn.
+    """Opening and question, then replies and feedback in turn.
 
     Append-only, so that the server's prefix cache keeps hitting, until it no longer fits: then the
     oldest outputs are shortened first and the oldest turns left out next. The question always stays.
 
     Args:
-        system: the system prompt.
-        first: the first user message.
+        opening: the messages that stay: the system prompt, examples, the question.
         window: the served context in tokens, or None where the server does not say.
         reply_tokens: room to leave for the next reply, in tokens.
     """
 
-    def __init__(self, system: str, first: str, *, window: int | None, reply_tokens: int) -> None:
-        self._head = [Message("system", system), Message("user", first)]
+    def __init__(self, opening: Sequence[Message], *, window: int | None, reply_tokens: int) -> None:
+        self._head = list(opening)
         self._turns: list[tuple[Message, Message]] = []
         self._room = None if window is None else (window - reply_tokens) * _CHARS_PER_TOKEN
 
@@ -36,6 +37,10 @@ class History:
         """Append a reply and what is said to it. Return whether older turns had to be shortened for it."""
         self._turns.append((Message("assistant", reply or "(empty)"), Message("user", feedback)))
         return self._make_room()
+
+    def forget_last(self) -> None:
+        """Drop the last turn: a model that reads its own reply twice goes on repeating it."""
+        del self._turns[-1:]
 
     def _make_room(self) -> bool:
         shortened = False

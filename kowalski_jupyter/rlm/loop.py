@@ -7,17 +7,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from kowalski_jupyter.kernels.base import Answer, DataItem, Kernel, Output
-from kowalski_jupyter.models.base import ChatModel, Sampling
+from kowalski_jupyter.models.base import ChatModel, Message, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm import feedback
 from kowalski_jupyter.rlm.asking import ask
 from kowalski_jupyter.rlm.feedback import CellRecord
 from kowalski_jupyter.rlm.history import History
-from kowalski_jupyter.rlm.prompts import first_message, system_prompt
+from kowalski_jupyter.rlm.prompts import first_message, opening
 from kowalski_jupyter.rlm.protocol import Block, Reply, parse_reply
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.subcalls import RunCalls
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
+
+_STEP = 0.3
+"""Added to the temperature for each reply in a row that led nowhere, as the same prompt gives the same again."""
 
 
 class TurnLimitError(Exception):
@@ -59,9 +62,10 @@ class Loop:
         self._languages = (kernel.language,)
         self._data_names = tuple(item.name for item in data)
         self._names = self._data_names
+        self._last_text = ""
+        self._stuck = 0
         self._history = History(
-            system_prompt(),
-            first_message(question, data),
+            [*opening(), Message("user", first_message(question, data))],
             window=model.context_tokens,
             reply_tokens=settings.reply_tokens,
         )
@@ -97,7 +101,7 @@ class Loop:
                 self._history.messages,
                 Sampling(
                     max_tokens=self._settings.reply_tokens,
-                    temperature=self._settings.temperature,
+                    temperature=min(1.0, self._settings.temperature + _STEP * self._stuck),
                     seed=self._settings.seed * 1000 + turn,
                 ),
                 turn=turn,
@@ -142,8 +146,13 @@ class Loop:
         left = self._settings.max_turns - turn
         if not left:
             return
+        again = text == self._last_text
+        self._stuck = self._stuck + 1 if again or not cells else 0
+        self._last_text = text
+        if again:
+            self._history.forget_last()
         if cells:
-            said = feedback.after_cells(cells, turns_left=left, limit=self._settings.output_chars)
+            said = feedback.after_cells(cells, turns_left=left, limit=self._settings.output_chars, again=again)
         else:
             said = feedback.after_trouble(reply, turns_left=left)
         self._emit(ev.Feedback(turn, said, trouble=not cells))

@@ -103,7 +103,9 @@ class _Turn:
         left = {cell.id: cell for cell in self.cells}
         number = 0
         for segment in self.scanner.segments:
-            if segment.kind == "code" and segment.language and segment.text.strip():
+            if not segment.text.strip():
+                continue
+            if segment.kind == "code" and segment.language:
                 number += 1
                 cell = left.pop(f"{self.number}.{number}", None)
                 if cell is None:
