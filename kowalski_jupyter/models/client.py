@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx
 
+from kowalski_jupyter.models.transport import LoopbackTransport
 from kowalski_jupyter.models.urls import api_base, is_loopback
 
 PATIENCE: Final = 2.0
@@ -19,12 +20,15 @@ def open_client(url: str, api_key: str | None, *, connect: float) -> httpx.Async
     It has no read timeout: that of httpx could not tell a token from a keep-alive. Its certificates are not even
     loaded for ``http:``, which takes longer than a request.
     """
+    secure = api_base(url).startswith("https:")
+    near = is_loopback(url) and not secure
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
         timeout=httpx.Timeout(None, connect=connect),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
-        verify=api_base(url).startswith("https:"),
-        trust_env=not is_loopback(url),
+        verify=secure,
+        transport=LoopbackTransport(connect) if near else None,
+        trust_env=not near,
     )
 
 

@@ -101,6 +101,22 @@ def test_it_ends_with_its_parent_however_that_ends() -> None:
 
 @needs_model
 @pytest.mark.embedded
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends once it is loaded")
+def test_it_ends_with_its_parent_while_it_loads() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stderr is not None
+        assert parent.stderr.readline().startswith("loading")
+        children: list[psutil.Process] = []
+        while not children:
+            children = psutil.Process(parent.pid).children()
+        while "libllama" not in str(children[0].memory_maps()) and "xllamacpp" not in str(children[0].memory_maps()):
+            pass
+        parent.send_signal(signal.SIGKILL)
+        children[0].wait(10)
+
+
+@needs_model
+@pytest.mark.embedded
 def test_only_who_has_the_key_is_answered() -> None:
     async def run() -> None:
         model = await start_embedded(nothing)

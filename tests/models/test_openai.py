@@ -27,6 +27,15 @@ from tests.support.scripted_server import Reply, ScriptedServer
 QUICK = Clocks(connect=1.0, first=0.3, between=0.3)
 
 
+@pytest.fixture(autouse=True, params=["near", "far"])
+def distance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is tested over the transport for this machine, and over httpx's own for all others."""
+    if request.param == "far":
+        monkeypatch.setattr("kowalski_jupyter.models.client.is_loopback", lambda _: False)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+
+
 def test_what_is_sent() -> None:
     with ScriptedServer(["Paris."]) as server:
 
@@ -284,6 +293,23 @@ def test_closing_reaches_the_server_at_once_and_nothing_is_sent_after(how: str) 
         asyncio.run(run())
         assert len(server.requests) == 1
         assert server.connections == 1
+
+
+def test_cancelling_before_the_first_byte_closes_too() -> None:
+    with ScriptedServer([Reply(fault="hang")]) as server:
+
+        async def run() -> None:
+            model = OpenAIModel(server.url, "scripted")
+            task = asyncio.ensure_future(collect(model))
+            await asyncio.to_thread(server.wait_for, lambda: server.requests)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(server.wait_for, lambda: server.requests[0].disconnected, 5)
+            await model.aclose()
+
+        asyncio.run(run())
+        assert len(server.requests) == 1
 
 
 def test_a_hundred_requests_at_a_time() -> None:

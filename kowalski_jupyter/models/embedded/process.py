@@ -7,15 +7,19 @@ error. Serves until standard input closes, which happens however the parent ends
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import xllamacpp
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,11 +54,18 @@ def main() -> None:
     """Serve until standard input closes."""
     options = Options(**json.loads(sys.stdin.readline()))
     # Before the model is loaded, which takes seconds: the parent may be gone by then.
+    _end_with_parents_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     server = _serve(options)
     sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
     sys.stdout.flush()
     threading.Event().wait()
+
+
+def _end_with_parents_thread() -> None:
+    """Have Linux kill this process when the thread that started it ends, even while a load holds the interpreter."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

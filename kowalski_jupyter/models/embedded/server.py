@@ -33,7 +33,9 @@ INSTALL_COMMAND: Final = "pip install 'kowalski-jupyter[embedded]'"
 WHERE: Final = "this machine (embedded)"
 
 _CONTEXT_TOKENS: Final = 8192
-_SLOTS: Final = 2
+_SLOTS: Final = 1
+"""Requests at a time. On processor cores two take twice as long as one, and would share the window."""
+
 _CACHE_MIB: Final = 1024
 _LOAD_SECONDS: Final = 180.0
 _END_SECONDS: Final = 3.0
