@@ -38,17 +38,21 @@ class Result:
     document: Mapping[str, Any]
 
 
-async def ask(service: Service, question: Question, entries: Mapping[str, str], seed: int) -> Result:
+async def ask(service: Service, question: Question, data: Mapping[str, Any], seed: int) -> Result:
     """Run one question and judge its answer."""
     folder = service.data_root / f"pack-{secrets.token_hex(8)}"
     folder.mkdir(mode=0o700, parents=True)
-    request = RunRequest(question.text, (pack("entries", entries, folder),), {"seed": seed, "max_turns": MAX_TURNS})
+    request = RunRequest(
+        question.text,
+        (pack(question.data, data[question.data], folder),),
+        {"seed": seed, "max_turns": MAX_TURNS},
+    )
     live = service.start_run(request)
     async for _ in live.run.log.follow():
         pass
     given = live.run.answer
     answer = None if given is None else decode_answer(given.kind, given.data)
-    return Result(question.agrees(answer, question.truth(entries)), answer, live.trace.document())
+    return Result(question.agrees(answer, question.truth(data["entries"])), answer, live.trace.document())
 
 
 def row(question: Question, results: Sequence[Result]) -> str:
@@ -67,7 +71,7 @@ def row(question: Question, results: Sequence[Result]) -> str:
 
 async def main(options: argparse.Namespace) -> None:
     """Ask everything and print a Markdown table."""
-    entries = load()
+    data = dict(zip(("jargon", "entries"), load(), strict=True))
     service = Service(Kowalski(), host="benchmark")
     rows = []
     try:
@@ -76,7 +80,7 @@ async def main(options: argparse.Namespace) -> None:
                 continue
             results = []
             for seed in range(options.first_seed, options.first_seed + options.seeds):
-                result = await ask(service, question, entries, seed)
+                result = await ask(service, question, data, seed)
                 results.append(result)
                 said = f"{question.name}, seed {seed}: {'right' if result.right else 'WRONG'}"
                 used = result.document["usage"]
@@ -98,7 +102,9 @@ async def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=20, help="runs of each question")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=[question.name for question in QUESTIONS])

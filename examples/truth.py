@@ -11,18 +11,23 @@ from pathlib import Path
 DATA = Path(__file__).parent / "data" / "jargon.txt"
 
 
-def load(path: Path = DATA) -> dict[str, str]:
-    """Return the Jargon File as a dict from headword to entry, 2,307 of them."""
-    blocks = re.split(r"\n(?=\S)", path.read_text(encoding="utf-8"))
-    return dict(block.split("\n", 1) for block in blocks)
+def load(path: Path = DATA) -> tuple[str, dict[str, str]]:
+    """Return the Jargon File twice: as one text, and as a dict from headword to entry, 2,307 of them."""
+    jargon = path.read_text(encoding="utf-8")
+    return jargon, dict(block.split("\n", 1) for block in re.split(r"\n(?=\S)", jargon))
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One kind of question: its text, what it needs, the truth, and whether an answer agrees with it."""
+    """One kind of question.
+
+    `data` names the variable that it is about: ``jargon``, the whole text, or ``entries``, the dict. `truth`
+    works the answer out from the entries, and `agrees` says whether an answer is that truth.
+    """
 
     name: str
     needs: str
+    data: str
     text: str
     truth: Callable[[Mapping[str, str]], object]
     agrees: Callable[[object, object], bool]
@@ -67,7 +72,7 @@ def coiners(entries: Mapping[str, str]) -> dict[str, str]:
 def same_counts(answer: object, truth: object) -> bool:
     """Whether the answer, a dict or pairs, holds the true counts, in whatever order."""
     try:
-        return dict(answer) == truth  # type: ignore[call-overload]
+        return bool(dict(answer) == truth)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         return False
 
@@ -83,7 +88,7 @@ def same_names(answer: object, truth: object) -> bool:
         isinstance(answer, Mapping)
         and isinstance(truth, Mapping)
         and answer.keys() == truth.keys()
-        and all(isinstance(answer[key], str) and truth[key] in answer[key] for key in truth)
+        and all(isinstance(answer[key], str) and str(truth[key]) in answer[key] for key in truth)
         and all(len(answer[key]) < 100 for key in truth)  # noqa: PLR2004 (a name or a sentence, not the entry)
     )
 
@@ -92,6 +97,7 @@ QUESTIONS = (
     Question(
         "cross-references",
         "counting with code",
+        "jargon",
         "Terms in braces, like {bit bucket}, refer to other entries. "
         "Which three terms are referred to most often, and how many times each?",
         most_referred,
@@ -100,6 +106,7 @@ QUESTIONS = (
     Question(
         "longest",
         "comparing with code",
+        "entries",
         "Which entry has the longest text? Give its headword.",
         longest,
         same_text,
@@ -107,6 +114,7 @@ QUESTIONS = (
     Question(
         "lookup",
         "finding a passage and reading it",
+        "entries",
         "Who forged the posting that the entry kremvax tells of? Give the person's name.",
         forger,
         same_text,
@@ -114,6 +122,7 @@ QUESTIONS = (
     Question(
         "coined",
         "a sub-call for each part",
+        "entries",
         "Some entries say in brackets who coined the term: they contain “[coined by”. Ask the model, for each of "
         "these entries, for the name of that person. Give a dict from headword to name.",
         coiners,
