@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.error import UsageError
+
+from kowalski_jupyter.magics.variables import pack_all
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
+    with pytest.raises(UsageError, match="No space left") as caught:
+        pack_all(["notes"], {"notes": "x" * 2_000_000}, small_disk)
+
+    assert "\n" not in str(caught.value)
+    assert not list(small_disk.iterdir())
+
+
+def test_a_value_that_cannot_be_passed_says_what_can_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="str") as caught:
+        pack_all(["good", "bad"], {"good": "text", "bad": (i for i in ())}, tmp_path)
+
+    assert "bad" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_names_pack_nothing(tmp_path: Path) -> None:
+    assert pack_all([], {}, tmp_path) == ()
+    assert not list(tmp_path.iterdir())
