@@ -7,8 +7,9 @@ from typing import Final
 
 from kowalski_jupyter.models.urls import ServerKind
 
-UNKNOWN_WIDTH: Final = 8
-"""Requests at a time for a server that does not say how many it works on."""
+UNKNOWN_WIDTH: Final = 32
+"""Requests at a time for a server that does not say how many it works on: those that batch take more, and one that
+does not will queue them."""
 
 
 @dataclass(frozen=True, slots=True)

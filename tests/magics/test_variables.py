@@ -32,7 +32,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
 
 
 def test_a_value_that_cannot_be_passed_says_what_can_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="str") as caught:
+    with pytest.raises(UsageError, match="These can: text") as caught:
         pack_all(["good", "bad"], {"good": "text", "bad": (i for i in ())}, tmp_path)
 
     assert "bad" in str(caught.value)

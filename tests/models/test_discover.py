@@ -153,7 +153,7 @@ def test_an_address_that_was_given_is_the_only_one_asked() -> None:
             "name": "only",
             "where": f"127.0.0.1:{given.port}",
             "context": None,
-            "width": 8,
+            "width": 32,
             "reply": "given",
         }
         assert given.requests[0].headers["authorization"] == "Bearer k"
