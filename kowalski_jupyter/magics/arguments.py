@@ -60,7 +60,7 @@ def _name(word: str) -> str:
     return word
 
 
-def _positive(kind: type[int | float]) -> Any:  # noqa: ANN401 (what argparse takes)
+def _positive(kind: type[int | float]) -> Any:
     def read(word: str) -> float:
         value = kind(word)
         if value <= 0:

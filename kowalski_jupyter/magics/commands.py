@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.display import display
 
 from kowalski_jupyter.magics.bundle import run_bundle
 from kowalski_jupyter.magics.display import display_for
+from kowalski_jupyter.magics.session import Session
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.service.client import ServiceClient, ServiceError
 
-if TYPE_CHECKING:
-    from kowalski_jupyter.magics.magic import RlmMagics
 
-
-def run_command(line: str, magics: RlmMagics) -> Any:  # noqa: ANN401 (a command's own result)
+def run_command(line: str, session: Session) -> Any:
     """Run one `%rlm` command.
 
     Raises:
@@ -29,22 +27,22 @@ def run_command(line: str, magics: RlmMagics) -> Any:  # noqa: ANN401 (a command
     if command is None:
         raise UsageError(f"%rlm has no command {name!r}. There are: {', '.join(_COMMANDS)}.")
     try:
-        return command(magics, *arguments)
+        return command(session, *arguments)
     except ServiceError as error:
         raise UsageError(str(error)) from None
     except TypeError:
         raise UsageError(f"Usage: {(command.__doc__ or '').splitlines()[0]}") from None
 
 
-def _help(magics: RlmMagics) -> None:
+def _help(session: Session) -> None:
     """`%rlm help`: this list."""
-    del magics
+    del session
     _say("\n".join((command.__doc__ or "").splitlines()[0] for command in _COMMANDS.values()))
 
 
-def _status(magics: RlmMagics) -> None:
+def _status(session: Session) -> None:
     """`%rlm status`: the service, the model, this machine, runs that are going on."""
-    client = magics.client()
+    client = session.client()
     status = client.status()
     machine, model = status["machine"], status["model"]
     going = [run for run in status["runs"] if run["state"] in ("starting", "running")]
@@ -65,25 +63,25 @@ def _model_line(model: dict[str, Any] | None) -> str:
     return f"{model['state']} {model['detail']}".strip()
 
 
-def _runs(magics: RlmMagics) -> None:
+def _runs(session: Session) -> None:
     """`%rlm runs`: the runs this service knows, newest first."""
     rows = [
         f"{run['id']}  {run['state']:<9}  {run['seconds']:8.1f} s  {run['question'][:60]}"
-        for run in magics.client().status()["runs"]
+        for run in session.client().status()["runs"]
     ]
     _say("\n".join(rows) or "No runs yet. Write a cell that starts with %%rlm and a variable's name.")
 
 
-def _show(magics: RlmMagics, run: str = "") -> None:
+def _show(session: Session, run: str = "") -> None:
     """`%rlm show [ID]`: a run as it is now; without an ID the newest."""
-    client = magics.client()
+    client = session.client()
     display(run_bundle(client.document(run or _newest(client))), raw=True)
 
 
-def _attach(magics: RlmMagics, run: str = "") -> None:
+def _attach(session: Session, run: str = "") -> None:
     """`%rlm attach [ID]`: follow a run; interrupting stops following, not the run."""
-    client = magics.client()
-    trace, shown = Trace(), display_for(magics.shell)
+    client = session.client()
+    trace, shown = Trace(), display_for(session.shell)
     with client.follow(run or _newest(client)) as batches:
         for batch in batches:
             for event in batch:
@@ -91,9 +89,9 @@ def _attach(magics: RlmMagics, run: str = "") -> None:
             shown.update(trace.document())
 
 
-def _cancel(magics: RlmMagics, run: str) -> None:
+def _cancel(session: Session, run: str) -> None:
     """`%rlm cancel ID`: stop a run."""
-    magics.client().cancel(run)
+    session.client().cancel(run)
     _say(f"{run} is stopped.")
 
 
@@ -103,16 +101,16 @@ def _newest(client: ServiceClient) -> str:
     raise ServiceError("There are no runs yet.")
 
 
-def _last(magics: RlmMagics) -> Any:  # noqa: ANN401 (RlmResult or None)
+def _last(session: Session) -> Any:
     """`%rlm last`: the last result: .value, .text, .run, .document."""
-    return magics.last
+    return session.last
 
 
-def _doctor(magics: RlmMagics) -> None:
+def _doctor(session: Session) -> None:
     """`%rlm doctor`: what is there, what is missing, and the command that fixes it."""
     from kowalski_jupyter.cli.doctor import examine, report  # noqa: PLC0415 (seldom used)
 
-    del magics
+    del session
     _say(report(examine()))
 
 

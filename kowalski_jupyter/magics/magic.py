@@ -13,11 +13,10 @@ from kowalski_jupyter.magics.bundle import Document
 from kowalski_jupyter.magics.commands import run_command
 from kowalski_jupyter.magics.display import display_for
 from kowalski_jupyter.magics.result import RlmError, RlmResult
+from kowalski_jupyter.magics.session import Session
 from kowalski_jupyter.magics.variables import discard, pack_all
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.service.client import ServiceClient, ServiceError
-from kowalski_jupyter.service.config import Kowalski
-from kowalski_jupyter.service.connect import connect
 from kowalski_jupyter.service.request import RunRequest
 
 _CANCEL_SECONDS = 2.0
@@ -31,36 +30,25 @@ class RlmMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.last: RlmResult | None = None
-        self._config = Kowalski(config=shell.config)
-        self._client: ServiceClient | None = None
+        self._session = Session(shell)
 
     @no_var_expand
     @line_cell_magic
-    def rlm(self, line: str, cell: str | None = None) -> Any:  # noqa: ANN401 (a command's own result)
+    def rlm(self, line: str, cell: str | None = None) -> Any:
         """Ask a question over variables (`%%rlm`), or look at runs (`%rlm status`).
 
         The cell's body is the question, taken as it is. Usage: see `%rlm help`.
         """
         if cell is None:
-            return run_command(line, self)
+            return run_command(line, self._session)
         arguments = parse_line(line)
         if not cell.strip():
             raise UsageError(f"The question is empty: write it below the line. Usage: {USAGE}")
         self._ask(arguments, cell.strip("\n"))
         return None
 
-    def client(self) -> ServiceClient:
-        """Return a client of a service that answers, saying so in one line where it is not the server's."""
-        if self._client is not None and self._client.alive():
-            return self._client
-        self._client, line = connect(self._config)
-        if line:
-            print(line)  # noqa: T201 (a line for the user)
-        return self._client
-
     def _ask(self, arguments: RlmArguments, question: str) -> None:
-        client = self.client()
+        client = self._session.client()
         data = pack_all(arguments.names, self.shell.user_ns, client.info.data_root)
         request = RunRequest(question, data, arguments.options, arguments.detach)
         trace = Trace()
@@ -78,6 +66,8 @@ class RlmMagics(Magics):
             raise
         except ServiceError as error:
             discard(data)
+            if trace.run:
+                shown.update({**trace.document(), "state": "failed", "error": str(error)})
             raise RlmError(str(error)) from None
         if not arguments.detach:
             self._finish(client, trace, arguments.output)
@@ -85,9 +75,10 @@ class RlmMagics(Magics):
     def _finish(self, client: ServiceClient, trace: Trace, output: str | None) -> None:
         """Bind the answer, or raise what the run failed of."""
         if trace.state == "done":
-            self.last = RlmResult(client.answer(trace.run), trace.document())
+            result = RlmResult(client.answer(trace.run), trace.document())
+            self._session.last = result
             if output:
-                self.shell.user_ns[output] = self.last.value
+                self.shell.user_ns[output] = result.value
         elif trace.state == "cancelled":
             raise RlmError(f"Run {trace.run} was cancelled.")
         else:

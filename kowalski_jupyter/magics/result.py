@@ -38,5 +38,5 @@ class RlmResult:
         """The run's id."""
         return str(self.document["id"])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:  # noqa: ANN401 (IPython's include and exclude)
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return run_bundle(self.document)
