@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from .base import Answer, Calls
+from .client import valid
 
 LARGEST_LINE = 64 << 20
 LARGEST_ANSWER = 512 << 20
@@ -119,11 +120,13 @@ class CallServer:
     async def _dispatch(self, request: dict[str, Any], payload: bytes) -> Any:
         match request.get("call"):
             case "llm_query":
-                return await self._calls.llm_query(_field(request, "prompt", str), _field(request, "options", dict))
+                prompt = valid(_field(request, "prompt", str))
+                return await self._calls.llm_query(prompt, _field(request, "options", dict))
             case "llm_query_batched":
                 prompts = _field(request, "prompts", list)
                 if not all(isinstance(prompt, str) for prompt in prompts):
                     raise _BadRequestError("`prompts` must be a list of texts")
+                prompts = [valid(prompt) for prompt in prompts]
                 return await self._calls.llm_query_batched(prompts, _field(request, "options", dict))
             case "final":
                 kind, type_name, text = (_field(request, name, str) for name in ("kind", "type", "text"))
@@ -132,7 +135,7 @@ class CallServer:
                 if self.final:
                     return False
                 self.final = True
-                await self._calls.final(Answer(kind, type_name[:200], text[:20_001], payload))
+                await self._calls.final(Answer(kind, valid(type_name[:200]), valid(text[:20_001]), payload))
                 return True
             case other:
                 raise _BadRequestError(f"there is no call {other!r}")

@@ -18,7 +18,7 @@ from jupyter_client.kernelspec import KernelSpec
 
 from .base import Calls, CellResult, CellStatus, DataItem, KernelError, Limits, Output
 from .calls import CallServer
-from .client import KernelClient
+from .client import KernelClient, valid
 from .deadline import Deadline
 from .provisioner import SandboxProvisioner, read_to_end
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
@@ -201,13 +201,16 @@ class ChildKernel:
     # -- data ------------------------------------------------------------------------------------------
 
     def _hand_over(self, number: int, item: DataItem) -> dict[str, Any]:
-        """Move an item's file to where the kernel sees it and return what the prelude has to know."""
+        """Show an item's file to the kernel and return what the prelude has to know of it."""
         if item.source is not None:
             inside = item.source.resolve() if self._unsandboxed else Path(FILES, item.name, item.source.name)
         else:
             assert item.path is not None  # noqa: S101 - every other kind has a file
             name = f"{number}-{item.kind}"
-            os.link(item.path, self._data / name)  # the run keeps its own, for another kernel
+            try:
+                os.link(item.path, self._data / name)  # the run keeps its own, for another kernel
+            except OSError:  # another disk, or one that has no links
+                shutil.copyfile(item.path, self._data / name)
             inside = (self._data if self._unsandboxed else Path(DATA)) / name
         return {"name": item.name, "kind": item.kind, "path": str(inside), "meta": dict(item.meta)}
 
@@ -233,7 +236,8 @@ class ChildKernel:
         if self._client is None or self._death is not None:
             return {}
         request = self._client.send("shell", message_type, content)
-        future = self._pending[request] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self._pending[request] = future
         try:
             return await future
         finally:
@@ -277,7 +281,7 @@ class ChildKernel:
     def _result(self, cell: _Cell) -> CellResult:
         seconds = time.monotonic() - cell.started
         reply = cell.reply or {}
-        names = tuple(str(name) for name in reply.get("names", ()) if isinstance(name, str))
+        names = tuple(name for name in reply.get("names", ()) if isinstance(name, str) and name.isidentifier())
         assert self._calls is not None  # noqa: S101 - a cell has run
         if self._calls.final:
             return CellResult("final", seconds=seconds, names=names)
@@ -341,13 +345,13 @@ def _output(message: Mapping[str, Any]) -> Output | None:
     omitted = omitted if isinstance(omitted, int) else 0
     match message["msg_type"], content:
         case "stream", {"name": "stdout" | "stderr" as kind, "text": str(text)}:
-            return Output(kind, text, omitted)
+            return Output(kind, valid(text), omitted)
         case "execute_result", {"data": {"text/plain": str(text)}}:
-            return Output("result", text, omitted)
+            return Output("result", valid(text), omitted)
         case "display_data", {"data": {"text/plain": str(text)}}:
-            return Output("display", text, omitted)
+            return Output("display", valid(text), omitted)
         case "error", {"traceback": [*lines]}:
-            return Output("error", "\n".join(str(line) for line in lines), omitted)
+            return Output("error", valid("\n".join(str(line) for line in lines)), omitted)
     return None
 
 

@@ -19,6 +19,11 @@ _WAITING = 64
 """Messages that may wait here; the rest waits in the kernel, at its own expense."""
 
 
+def valid(text: str) -> str:
+    """Return `text` with lone surrogates, which cannot be sent on, replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 class KernelClient:
     """Sends requests to a kernel and hands every message that comes to `on_message`.
 
@@ -47,7 +52,7 @@ class KernelClient:
     def close(self) -> None:
         """Close the sockets."""
         for socket in self._sockets.values():
-            self._loop.remove_reader(socket.fd)
+            self._loop.remove_reader(_descriptor(socket))
             socket.close(linger=0)
         self._sockets.clear()
 
@@ -61,7 +66,7 @@ class KernelClient:
             socket.subscribe(b"")
         port = dict(info)[f"{channel}_port"]
         socket.connect(f"ipc://{info['ip']}-{port}")
-        self._loop.add_reader(socket.fd, self._receive, channel)
+        self._loop.add_reader(_descriptor(socket), self._receive, channel)
         return socket
 
     def _receive(self, channel: str) -> None:
@@ -81,3 +86,8 @@ class KernelClient:
             if isinstance(message["content"], dict) and isinstance(message["parent_header"], dict):
                 self._on_message(channel, message)
         self._loop.call_soon(self._receive, channel)
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    """Return the descriptor that becomes readable when something happens to `socket`."""
+    return int(socket.fd)

@@ -23,7 +23,7 @@ _Packed = tuple[str, Mapping[str, Any]]
 """Kind and meta of a `DataItem`."""
 
 
-def pack(name: str, value: Any, folder: Path) -> DataItem:  # noqa: ANN401 - any of the user's values
+def pack(name: str, value: Any, folder: Path) -> DataItem:
     """Write `value` into `folder` and describe it.
 
     Args:
@@ -60,7 +60,7 @@ def pack(name: str, value: Any, folder: Path) -> DataItem:  # noqa: ANN401 - any
     )
 
 
-def _write(name: str, value: Any, path: Path) -> _Packed:  # noqa: ANN401
+def _write(name: str, value: Any, path: Path) -> _Packed:
     if isinstance(value, str):
         return "text", _write_text(value, path)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -110,7 +110,7 @@ def _pack_path(name: str, path: Path) -> DataItem:
     return DataItem(name=name, kind="path", type="Path", summary=seen.summary, source=source, size=size, head=seen.head)
 
 
-def _write_pandas(pandas: Any, value: Any, path: Path) -> _Packed | None:  # noqa: ANN401
+def _write_pandas(pandas: Any, value: Any, path: Path) -> _Packed | None:
     if isinstance(value, pandas.Series):
         # A name that is not text would not survive; None stands for itself.
         named = isinstance(value.name, str)
@@ -129,7 +129,7 @@ def _write_pandas(pandas: Any, value: Any, path: Path) -> _Packed | None:  # noq
     return "pandas", {}
 
 
-def _is_exact_in_arrow(pandas: Any, frame: Any) -> bool:  # noqa: ANN401
+def _is_exact_in_arrow(pandas: Any, frame: Any) -> bool:
     """Return whether a table is the same after a way through Arrow: objects often are not."""
     if frame.columns.nlevels > 1 or not frame.columns.is_unique or frame.attrs:
         return False
@@ -142,7 +142,7 @@ def _is_exact_in_arrow(pandas: Any, frame: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _write_polars(polars: Any, value: Any, path: Path) -> _Packed | None:  # noqa: ANN401
+def _write_polars(polars: Any, value: Any, path: Path) -> _Packed | None:
     if isinstance(value, polars.LazyFrame):
         value = value.collect()
     if not isinstance(value, polars.DataFrame | polars.Series):
@@ -150,12 +150,12 @@ def _write_polars(polars: Any, value: Any, path: Path) -> _Packed | None:  # noq
     series = isinstance(value, polars.Series)
     try:
         (value.to_frame() if series else value).write_ipc(path, compression="uncompressed")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - polars' own errors have no common base
         raise PackError(f"This polars table cannot be passed: {str(error).splitlines()[0]}") from None
     return "polars", {"series": series}
 
 
-def _write_pyarrow(pa: Any, value: Any, path: Path) -> _Packed | None:  # noqa: ANN401
+def _write_pyarrow(pa: Any, value: Any, path: Path) -> _Packed | None:
     if not isinstance(value, pa.Table | pa.RecordBatch):
         return None
     batch = isinstance(value, pa.RecordBatch)
@@ -163,14 +163,14 @@ def _write_pyarrow(pa: Any, value: Any, path: Path) -> _Packed | None:  # noqa: 
     return "arrow", {"batch": batch}
 
 
-def _write_arrow(pa: Any, table: Any, path: Path) -> None:  # noqa: ANN401
+def _write_arrow(pa: Any, table: Any, path: Path) -> None:
     import pyarrow.ipc  # noqa: PLC0415, F401 - makes pa.ipc
 
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 
 
-def _write_numpy(numpy: Any, value: Any, path: Path) -> _Packed | None:  # noqa: ANN401
+def _write_numpy(numpy: Any, value: Any, path: Path) -> _Packed | None:
     if type(value) is not numpy.ndarray or value.dtype.hasobject or not value.size or not value.ndim:
         return None
     with path.open("wb") as file:

@@ -26,7 +26,7 @@ class PackError(Exception):
     """A variable cannot be passed to a run. One line, for the user."""
 
 
-def dump(name: str, value: Any, path: Path) -> None:  # noqa: ANN401 - any of the user's values
+def dump(name: str, value: Any, path: Path) -> None:
     """Write `value`, which belongs to the variable `name`, to `path`.
 
     Raises:
@@ -58,13 +58,13 @@ class _ForeignError(Exception):
 class _PlainPickler(pickle.Pickler):
     """Refuses whatever does not come from the libraries that a child kernel has."""
 
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - as pickle defines it
+    def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.ModuleType | types.GeneratorType) or type(obj) is object or not _is_known(obj):
             raise _ForeignError(type(obj))
         return NotImplemented
 
 
-def _is_known(obj: Any) -> bool:  # noqa: ANN401
+def _is_known(obj: Any) -> bool:
     """Return whether `obj` is of, or is, a class or function of a library that the child kernel has.
 
     Classes and functions come here because values are rebuilt with them. A function of the user's own

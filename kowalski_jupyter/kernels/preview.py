@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import reprlib
 import sys
-from collections.abc import Mapping, Sequence, Set as AbstractSet
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,7 @@ class Preview:
     tail: str = ""
 
 
-def describe(value: Any) -> Preview:  # noqa: ANN401 - any of the user's values
+def describe(value: Any) -> Preview:
     """Describe `value`."""
     if isinstance(value, str):
         lines = value.count("\n") + (not value.endswith("\n") and bool(value))
@@ -43,7 +44,7 @@ def describe_path(path: Path) -> Preview:
     return Preview(f"folder {path.name} with {_count(len(entries), 'entry', 'entries')}", _listed(entries))
 
 
-def _describe_table(value: Any) -> Preview | None:  # noqa: ANN401
+def _describe_table(value: Any) -> Preview | None:  # noqa: PLR0911 - one per kind of table
     modules = sys.modules
     pandas, polars, pyarrow, numpy = (modules.get(name) for name in ("pandas", "polars", "pyarrow", "numpy"))
     if pandas and isinstance(value, pandas.DataFrame):
@@ -66,7 +67,7 @@ def _describe_table(value: Any) -> Preview | None:  # noqa: ANN401
     return None
 
 
-def _describe_plain(value: Any) -> Preview:  # noqa: ANN401
+def _describe_plain(value: Any) -> Preview:
     if isinstance(value, Mapping):
         keys = _listed([_short.repr(key) for key in islice(value, _MOST_NAMES + 1)], len(value))
         return Preview(f"{_count(len(value), 'key')}: {keys}" if value else "empty", _cut(_short.repr(value)))
@@ -86,7 +87,7 @@ def _describe_plain(value: Any) -> Preview:  # noqa: ANN401
 
 
 def _table(shape: tuple[int, int], columns: Sequence[str], head: str) -> Preview:
-    size = f"{_count(shape[0], 'row')} × {_count(shape[1], 'column')}"
+    size = f"{_count(shape[0], 'row')} × {_count(shape[1], 'column')}"  # noqa: RUF001 - the sign itself is meant
     return Preview(f"{size}: {_listed(columns)}", _cut(head, 2 * HEAD))
 
 

@@ -15,12 +15,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Bool, Instance
 from traitlets import List as ListTrait
 
@@ -108,9 +107,9 @@ class SandboxProvisioner(LocalProvisioner):
             return 0
         if self._exited is not None:
             await asyncio.shield(self._exited)
-        while (status := self.process.poll()) is None:
+        while (status := self.process.poll()) is None:  # noqa: ASYNC110 - no other way on some systems
             await asyncio.sleep(0.02)
-        return cast("int", status)
+        return status
 
     async def kill(self, restart: bool = False) -> None:  # noqa: ARG002 - Jupyter's signature
         """Kill the whole process tree."""
@@ -150,7 +149,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     def _watch(self) -> None:
         """Learn of the process's end without polling, where the system can tell (Linux)."""
-        if hasattr(os, "pidfd_open"):
+        if hasattr(os, "pidfd_open") and self.process is not None:
             loop = asyncio.get_running_loop()
             self._exited = loop.create_future()
             self._watched = os.pidfd_open(self.process.pid)
@@ -189,8 +188,5 @@ def _short_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="kowalski-")
     if len(os.fsencode(folder)) > _LONGEST_SOCKET - len("/calls.sock"):
         Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="kowalski-", dir="/tmp")  # noqa: S108 - mkdtemp makes it private
+        folder = tempfile.mkdtemp(prefix="kowalski-", dir="/tmp")
     return Path(folder)
-
-
-__all__: Sequence[str] = ["SandboxProvisioner", "read_to_end"]

@@ -136,7 +136,8 @@ class Bubblewrap:
                 f"({done.stderr.strip() or f'exit status {done.returncode}'}). Allow unprivileged user "
                 "namespaces: `sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`; "
                 "on Ubuntu 24.04 or later `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`; "
-                "in a container start it with `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`. "
+                "in a container start it with `--security-opt seccomp=unconfined --security-opt "
+                "systempaths=unconfined`. "
                 "Or allow runs without a sandbox, if you trust what the model will write."
             )
         return found
@@ -217,5 +218,6 @@ def _how_to_install() -> str:
             )
     return (
         "Code that a model writes runs in a sandbox, and there is none here: bubblewrap (Linux) was not found. "
-        "Install it with your package manager, or allow runs without a sandbox, if you trust what the model will write."
+        "Install it with your package manager, or allow runs without a sandbox, if you trust what the model "
+        "will write."
     )

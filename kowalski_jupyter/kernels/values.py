@@ -4,7 +4,7 @@ The bytes come from a sandbox, so they are treated as hostile: nothing is unpick
 checked before memory is taken. The formats, by kind:
 
 =========== ==========================================================================================
-``json``    JSON; what it lacks is ``{"$": tag, "v": …}``, see `_TAGS`
+``json``    JSON in UTF-8 (lone surrogates kept); what it lacks is ``{"$": tag, "v": …}``, see `_TAGS`
 ``bytes``   the bytes
 ``numpy``   NumPy's ``.npy``, without objects
 ``arrow``   an Arrow IPC stream
@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def decode_answer(kind: str, data: bytes) -> Any:  # noqa: ANN401 - any value
+def decode_answer(kind: str, data: bytes) -> Any:
     """Return the value.
 
     Raises:
@@ -44,11 +44,11 @@ def decode_answer(kind: str, data: bytes) -> Any:  # noqa: ANN401 - any value
         raise ValueError(f"The answer ({kind}) cannot be read: {error}") from error
 
 
-def _json(data: bytes) -> Any:  # noqa: ANN401
-    return _untagged(json.loads(data))
+def _json(data: bytes) -> Any:
+    return _untagged(json.loads(data.decode("utf-8", "surrogatepass")))
 
 
-def _untagged(value: Any) -> Any:  # noqa: ANN401
+def _untagged(value: Any) -> Any:
     if isinstance(value, list):
         return [_untagged(item) for item in value]
     if not isinstance(value, dict):
@@ -83,7 +83,7 @@ _TAGS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def _numpy(data: bytes) -> Any:  # noqa: ANN401
+def _numpy(data: bytes) -> Any:
     """Read ``.npy`` by hand as far as needed: NumPy's reader believes the size that the header states."""
     import numpy as np  # noqa: PLC0415 - optional
     from numpy.lib import format as npy  # noqa: PLC0415
@@ -100,7 +100,7 @@ def _numpy(data: bytes) -> Any:  # noqa: ANN401
     return array.reshape(shape, order="F" if fortran else "C").copy(order="K")
 
 
-def _arrow(data: bytes) -> Any:  # noqa: ANN401
+def _arrow(data: bytes) -> Any:
     import pyarrow as pa  # noqa: PLC0415 - optional
 
     table = pa.ipc.open_stream(data).read_all()
@@ -108,18 +108,18 @@ def _arrow(data: bytes) -> Any:  # noqa: ANN401
     return table
 
 
-def _pandas(data: bytes) -> Any:  # noqa: ANN401
+def _pandas(data: bytes) -> Any:
     import pandas as pd  # noqa: PLC0415, F401 - optional; names what is missing
 
     return _arrow(data).to_pandas()
 
 
-def _series(data: bytes) -> Any:  # noqa: ANN401
+def _series(data: bytes) -> Any:
     series = _pandas(data).iloc[:, 0]
     return series.rename(None) if series.name == "" else series
 
 
-def _polars(data: bytes) -> Any:  # noqa: ANN401
+def _polars(data: bytes) -> Any:
     import polars as pl  # noqa: PLC0415 - optional
 
     frame = pl.read_ipc(io.BytesIO(data[1:]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import socket
 import subprocess
 from pathlib import Path
@@ -68,7 +69,7 @@ def writable(*extra: str) -> str:
 
 
 def processes() -> str:
-    return str(sum(name.isdigit() for name in os.listdir("/proc")))
+    return str(sum(path.name.isdigit() for path in Path("/proc").iterdir()))
 
 
 def environment() -> str:
@@ -102,17 +103,14 @@ def remount(target: str) -> str:
 
 def grow(path: str, megabytes: int) -> str:
     try:
-        with open(path, "wb") as file:
-            for _ in range(megabytes):
-                file.write(bytes(1 << 20))
+        with Path(path).open("wb") as file:
+            file.writelines(bytes(1 << 20) for _ in range(megabytes))
     except OSError as error:
         return error.strerror or ""
     return "written"
 
 
 def raise_limit(name: str) -> str:
-    import resource
-
     kind = getattr(resource, name)
     try:
         resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -54,7 +54,8 @@ def test_the_error_after_a_flood_is_seen(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["while True: pass", "while True: print('x')", "import time; time.sleep(60)", "import os; os.system('sleep 60')"]
+    "code",
+    ["while True: pass", "while True: print('x')", "import time; time.sleep(60)", "import os; os.system('sleep 60')"],
 )
 def test_a_cell_that_takes_too_long_is_interrupted(code: str, root: Path) -> None:
     async def scenario() -> None:
@@ -247,7 +248,7 @@ def test_a_kernel_that_is_killed_from_outside(root: Path) -> None:
 def test_a_kernel_that_does_not_start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         monkeypatch.setattr("kowalski_jupyter.kernels.child.PRELUDE", "/nowhere")
-        with pytest.raises(KernelError, match="did not start.*nowhere"):
+        with pytest.raises(KernelError, match=r"did not start.*nowhere"):
             async with opened(root, unsandboxed=False):
                 pass
 

@@ -31,7 +31,7 @@ async def attacked(root: Path) -> None:
     """Check everything from within one kernel. Called by root and by a normal user."""
     secret = root.parent / "secret.txt"
     secret.write_text("the user's secret")
-    os.environ["KOWALSKI_TEST_SECRET"] = "hush"
+    os.environ["KOWALSKI_TEST_SECRET"] = "hush"  # noqa: S105 - it is the bait
     tcp = socket.create_server(("127.0.0.1", 0))
     unix = socket.socket(socket.AF_UNIX)
     unix.bind("\0kowalski-test-" + str(os.getpid()))
@@ -47,7 +47,13 @@ async def attacked(root: Path) -> None:
             assert await attack(f"connect({tcp.getsockname()[1]})") == "ConnectionRefusedError"
             assert await attack("resolve()") == "gaierror"
             assert await attack(f"abstract_socket('kowalski-test-{os.getpid()}')") == "ConnectionRefusedError"
-            paths = (str(secret), "/etc/passwd", "/etc/shadow", f"{Path.home()}/.bashrc", str(REPOSITORY / "pyproject.toml"))
+            paths = (
+                str(secret),
+                "/etc/passwd",
+                "/etc/shadow",
+                f"{Path.home()}/.bashrc",
+                str(REPOSITORY / "pyproject.toml"),
+            )
             assert set((await attack(f"read{paths}")).split(",")) <= {"FileNotFoundError", "PermissionError"}
             assert await attack(f"writable('{sys.prefix}/lib', '{sys.prefix}/bin', '/run', '/opt')") == "/dev/shm,/tmp"
             assert await attack("grow('/tmp/big', 64)") in {"No space left on device", "File too large"}
@@ -151,9 +157,7 @@ def test_no_bubblewrap(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     asyncio.run(scenario())
 
 
-def test_a_bubblewrap_that_may_not_make_namespaces(
-    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_bubblewrap_that_may_not_make_namespaces(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     fake.chmod(0o755)
@@ -229,5 +233,3 @@ def test_kernels_die_with_their_owner(root: Path, folder: Path) -> None:
         shutil.rmtree(left)
     for group in Path("/sys/fs/cgroup").glob(f"**/kowalski-{owner.pid}-*"):
         group.rmdir()
-
-

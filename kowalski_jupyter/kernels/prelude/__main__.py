@@ -7,5 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+# ipykernel imports the debugger if it finds it: 8 MB and a fifth of the start, for nothing.
+sys.modules["debugpy"] = None  # type: ignore[assignment]
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 importlib.import_module("prelude.launch").main(sys.argv[1:])

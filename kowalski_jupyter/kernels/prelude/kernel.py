@@ -13,10 +13,11 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import zmq
 from ipykernel.ipkernel import IPythonKernel
+from jupyter_client.session import Session
 from traitlets import Type
 
 from .calls import Calls
@@ -24,7 +25,8 @@ from .interrupts import interrupts
 from .load import load
 from .namespace import Finished, Namespace
 from .output import Descriptors, Recorder, Stream
-from .shell import Compiler, Shell
+from .shell import Compiler, Hook, Shell
+from .text import valid
 from .tracebacks import describe
 
 
@@ -41,7 +43,7 @@ class LockedSocket:
             self._socket.send_multipart(parts, **options)
 
 
-class RunKernel(IPythonKernel):  # type: ignore[misc]
+class RunKernel(IPythonKernel):
     """Runs cells for one run.
 
     Besides Jupyter's messages it takes one ``load_request``, which brings the data, the way to the run,
@@ -50,21 +52,23 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
 
     shell_class = Type(Shell)
     compiler_class = Type(Compiler)
-    msg_types = [*IPythonKernel.msg_types, "load_request"]
+    msg_types = [*IPythonKernel.msg_types, "load_request"]  # noqa: RUF012 - as ipykernel has it
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
         self._pid = os.getpid()
+        self._shell = cast("Shell", self.shell)
+        self._cells = 0
         self._namespace: Namespace | None = None
         self.recorder = Recorder(self._send_output)
         self._descriptors = Descriptors(self.recorder)
         sys.stdout = Stream("stdout", self.recorder)
         sys.stderr = Stream("stderr", self.recorder)
-        self.shell.attach(self.recorder, self._descriptors.drain)
-        self.shell.user_ns.clear()
-        self.shell.user_ns["__name__"] = "__main__"
-        self.shell.user_ns["__builtins__"] = builtins
-        builtins.input = getpass.getpass = _refuse_input  # type: ignore[assignment]
+        self._shell.attach(self.recorder, self._descriptors.drain)
+        self._shell.user_ns.clear()
+        self._shell.user_ns["__name__"] = "__main__"
+        self._shell.user_ns["__builtins__"] = builtins
+        builtins.input = getpass.getpass = _refuse_input
         warnings.filterwarnings("ignore", message="To exit: use")
         interrupts.install()
 
@@ -75,19 +79,20 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
             self.recorder.limit = content["limits"]["output"]
             self.recorder.end_cell()
             values = {item["name"]: load(item) for item in content["items"]}
-            self._namespace = Namespace(self.shell.user_ns, Calls(content["socket"], content["token"]))
+            self._namespace = Namespace(self._shell.user_ns, Calls(content["socket"], content["token"]))
             self._namespace.install(values)
             _set_limits(content["limits"])
             reply: dict[str, Any] = {"status": "ok"}
         except Exception as error:  # noqa: BLE001 - whatever it is, the user has to read it
             reply = {"status": "error", "evalue": describe(error)}
-        self.session.send(stream, "load_reply", reply, parent, ident=ident)
+        self._reply(stream, "load_reply", reply, parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
         """Run one cell and reply when its last output has been sent."""
         started = time.perf_counter()
         code = parent["content"]["code"]
-        self.shell.compile.cell += 1
+        self._cells += 1
+        cast("Compiler", self._shell.compile).cell = self._cells
         self.recorder.start_cell()
         error = await self._run(code)
         if os.getpid() != self._pid:
@@ -96,22 +101,25 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
         self.recorder.end_cell()
         reply = {
             "status": "ok" if error is None else "error",
-            "execution_count": self.shell.compile.cell,
+            "execution_count": self._cells,
             "ename": "" if error is None else type(error).__name__,
             "names": self._namespace.visible() if self._namespace else [],
             "seconds": time.perf_counter() - started,
         }
-        self.session.send(stream, "execute_reply", reply, parent, ident=ident)
+        self._reply(stream, "execute_reply", reply, parent, ident)
+
+    def _reply(self, stream: Any, message: str, content: dict[str, Any], parent: Any, ident: Any) -> None:
+        cast("Session", self.session).send(stream, message, content, parent, ident=ident)
 
     async def _run(self, code: str) -> BaseException | None:
         """Run `code`, with its outputs and its error recorded; return the error."""
-        shell = self.shell
+        shell = self._shell
         try:
             try:
-                transformed, problem = shell.transform_cell(code), None
+                transformed, problem = shell.transform_cell(code), None  # type: ignore[no-untyped-call]
             except Exception:  # noqa: BLE001 - shown by run_cell_async
                 transformed, problem = code, sys.exc_info()
-            shell.displayhook.cell = transformed
+            cast("Hook", shell.displayhook).cell = transformed
             interrupts.start_cell()
             try:
                 result = await shell.run_cell_async(code, transformed_cell=transformed, preprocessing_exc_tuple=problem)
@@ -129,6 +137,7 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
     def _send_output(self, kind: str, text: str, omitted: int) -> None:
         """Publish one output as Jupyter's message for its kind."""
         metadata = {"omitted": omitted} if omitted else {}
+        text = valid(text)
         content: dict[str, Any]
         if kind in {"stdout", "stderr"}:
             message, content = "stream", {"name": kind, "text": text}
@@ -137,11 +146,12 @@ class RunKernel(IPythonKernel):  # type: ignore[misc]
         else:
             message = "execute_result" if kind == "result" else "display_data"
             content = {"data": {"text/plain": text}, "metadata": {}, "execution_count": 0}
-        self.session.send(self.iopub_socket, message, content, self.get_parent("shell"), ident=b"", metadata=metadata)
+        parent = self.get_parent("shell")  # type: ignore[no-untyped-call]
+        cast("Session", self.session).send(self.iopub_socket, message, content, parent, ident=b"", metadata=metadata)
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
         if status != "busy":
-            super()._publish_status(status, channel, parent)
+            super()._publish_status(status, channel, parent)  # type: ignore[no-untyped-call]
 
     def pre_handler_hook(self) -> None:
         """Leave SIGINT to `interrupts`."""

@@ -10,9 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-# ipykernel imports the debugger if it finds it: 8 MB and a fifth of the start for nothing.
-sys.modules["debugpy"] = None  # type: ignore[assignment]
-
 import zmq
 from ipykernel.control import ControlThread
 from ipykernel.parentpoller import ParentPollerUnix
@@ -38,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def _serve(connection: dict[str, str], ready: int) -> None:
-    context = zmq.Context.instance()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     def bind(kind: int, channel: str) -> zmq.Socket[bytes]:
         socket = context.socket(kind)
@@ -65,7 +62,7 @@ async def _serve(connection: dict[str, str], ready: int) -> None:
         user_ns={},
     )
     control.start()
-    kernel.start()
+    kernel.start()  # type: ignore[no-untyped-call]
     if (parent := int(os.environ.get("JPY_PARENT_PID", "1"))) > 1:
         ParentPollerUnix(parent_pid=parent).start()
     os.write(ready, b"ready")

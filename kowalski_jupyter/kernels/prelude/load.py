@@ -60,7 +60,7 @@ def _text(path: Path, meta: Mapping[str, Any]) -> str:
 def _last_boundary(block: bytes) -> int:
     """Return where the last character of `block`, which may be cut off, begins."""
     index = len(block) - 1
-    while index > 0 and block[index] & 0xC0 == 0x80:
+    while index > 0 and 0x80 <= block[index] < 0xC0:  # noqa: PLR2004 - UTF-8's continuation bytes
         index -= 1
     return index
 
@@ -80,9 +80,9 @@ def _plain(path: Path, _meta: Mapping[str, Any]) -> Any:
 
 
 def _arrow(path: Path, meta: Mapping[str, Any]) -> Any:
-    import pyarrow  # noqa: PLC0415 - only where the data needs it
+    import pyarrow as pa  # noqa: PLC0415 - only where the data needs it
 
-    table = pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     return table.to_batches()[0] if meta.get("batch") and table.num_rows else table
 
 
@@ -96,16 +96,16 @@ def _series(path: Path, meta: Mapping[str, Any]) -> Any:
 
 
 def _polars(path: Path, meta: Mapping[str, Any]) -> Any:
-    import polars  # noqa: PLC0415 - only where the data needs it
+    import polars as pl  # noqa: PLC0415 - only where the data needs it
 
-    frame = polars.read_ipc(path)
+    frame = pl.read_ipc(path)
     return frame.to_series() if meta.get("series") else frame
 
 
 def _numpy(path: Path, _meta: Mapping[str, Any]) -> Any:
-    import numpy  # noqa: ICN001, PLC0415 - only where the data needs it
+    import numpy as np  # noqa: PLC0415 - only where the data needs it
 
-    return numpy.load(path, mmap_mode="c", allow_pickle=False)
+    return np.load(path, mmap_mode="c", allow_pickle=False)
 
 
 def _path(path: Path, _meta: Mapping[str, Any]) -> Path:

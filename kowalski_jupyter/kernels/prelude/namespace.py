@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from .calls import Calls, QueryError
@@ -23,7 +23,7 @@ class Finished(BaseException):
 class Namespace:
     """What a run puts into the user's names, and what it reads back from there."""
 
-    def __init__(self, names: MutableMapping[str, Any], calls: Calls) -> None:
+    def __init__(self, names: dict[str, Any], calls: Calls) -> None:
         self._names = names
         self._calls = calls
         self._answer_protocol = True
@@ -51,7 +51,10 @@ class Namespace:
         names = [
             name
             for name, value in self._names.copy().items()
-            if isinstance(name, str) and not name.startswith("_") and (name not in start or start[name] is not value)
+            if isinstance(name, str)
+            and name.isidentifier()
+            and not name.startswith("_")
+            and (name not in start or start[name] is not value)
         ]
         return names[:most]
 
@@ -74,7 +77,7 @@ class Namespace:
         self._send(answer["content"])
         return True
 
-    def llm_query(self, prompt: str, **options: Any) -> str:
+    def llm_query(self, prompt: Any, **options: Any) -> str:
         """Ask a language model and return its reply. Raises QueryError if it cannot answer."""
         if not isinstance(prompt, str):
             hint = "; for many prompts there is llm_query_batched" if isinstance(prompt, (list, tuple)) else ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from ipykernel.compiler import XCachingCompiler
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
+from IPython.core.formatters import DisplayFormatter
 from traitlets import Type
 
 from .namespace import Finished
@@ -22,7 +22,7 @@ from .tracebacks import cut, describe
 LONGEST_REPR = 1 << 20
 
 
-class Compiler(XCachingCompiler):  # type: ignore[misc]
+class Compiler(XCachingCompiler):
     """Names cells as a traceback should show them."""
 
     cell = 0
@@ -41,11 +41,12 @@ class Hook(DisplayHook):
 
     def __call__(self, result: Any = None) -> None:
         """Record `result` as text unless it is None or the cell ends with a semicolon."""
-        if result is None or self.semicolon_at_end_of_expression(self.cell):
+        if result is None or self.semicolon_at_end_of_expression(self.cell):  # type: ignore[no-untyped-call]
             return
         self.before_result()
-        self.shell.user_ns["_"] = result
-        self.recorder.write("result", as_text(self.shell, result))
+        shell = cast("Shell", self.shell)
+        shell.user_ns["_"] = result
+        self.recorder.write("result", as_text(shell, result))
 
 
 class Publisher(DisplayPublisher):
@@ -62,18 +63,19 @@ class Publisher(DisplayPublisher):
         """Do nothing: what was sent has been read."""
 
 
-class Shell(ZMQInteractiveShell):  # type: ignore[misc]
+class Shell(ZMQInteractiveShell):
     """The interactive shell of a run."""
 
-    displayhook_class = Type(Hook)
-    display_pub_class = Type(Publisher)
+    displayhook_class = Type(Hook)  # type: ignore[assignment]
+    display_pub_class = Type(Publisher)  # type: ignore[assignment]
 
     def attach(self, recorder: Recorder, before_result: Callable[[], None]) -> None:
         """Send all outputs to `recorder`; call `before_result` before a value is shown."""
         self.recorder = recorder
-        self.displayhook.before_result = before_result
-        self.displayhook.recorder = self.display_pub.recorder = recorder
-        self.display_formatter.active_types = ["text/plain"]
+        hook, publisher = cast("Hook", self.displayhook), cast("Publisher", self.display_pub)
+        hook.before_result = before_result
+        hook.recorder = publisher.recorder = recorder
+        cast("DisplayFormatter", self.display_formatter).active_types = ["text/plain"]
 
     def init_environment(self) -> None:
         """Leave the environment alone: ipykernel would ask programs for colours."""
@@ -115,14 +117,3 @@ def as_text(shell: Any, value: Any) -> str:
         return f"{value[:half]!r}\n{left_out}\n{value[-half:]!r}"
     data, _metadata = shell.display_formatter.format(value, include={"text/plain"})
     return str(data.get("text/plain", ""))
-
-
-def awaits(code: str) -> bool:
-    """Return whether `code` awaits at its top level, so that it has to run as a coroutine."""
-    if "await" not in code and "async" not in code:
-        return False
-    try:
-        compiled = compile(code, "", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    return bool(compiled.co_flags & 0x80)

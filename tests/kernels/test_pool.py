@@ -1,0 +1,128 @@
+"""Kernels are warm when they are wanted, serve one run each, and are all gone at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kowalski_jupyter.kernels.base import KernelError
+from kowalski_jupyter.kernels.pool import KernelPool
+
+from .support import FakeRun, until
+
+
+def kernels() -> set[int]:
+    """The process ids of all sandboxes and kernels."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_a_spare_is_taken_and_replaced(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=1)
+        try:
+            await pool.start()
+            spare = await asyncio.shield(pool._warm[0])
+            first = await pool.acquire("python", data=(), calls=FakeRun())
+            assert first is spare
+            await until(lambda: pool._warm and pool._warm[0].done())
+            second = await pool.acquire("python", data=(), calls=FakeRun())
+            assert second is not first
+            await first.execute("x = 1", print)
+            assert (await second.execute("x", print)).status == "error"
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_spare_that_has_died_is_passed_over(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=1)
+        try:
+            await pool.start()
+            spare = await asyncio.shield(pool._warm[0])
+            psutil.Process(max(kernels())).kill()
+            await until(lambda: not spare.alive)
+            kernel = await pool.acquire("python", data=(), calls=FakeRun())
+            assert kernel is not spare
+            assert (await kernel.execute("1", lambda _output: None)).status == "ok"
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_closing_while_kernels_start(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=2)
+        await pool.start()
+        await until(kernels)
+        await pool.close()
+        assert not kernels()
+        with pytest.raises(KernelError, match="shut down"):
+            await pool.acquire("python", data=(), calls=FakeRun())
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_that_gives_up_leaves_nothing(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=0)
+        try:
+            taker = asyncio.create_task(pool.acquire("python", data=(), calls=FakeRun()))
+            await until(kernels)
+            taker.cancel()
+            await asyncio.wait([taker])
+            assert not kernels()
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_closing_a_kernel_leaves_nothing_of_it(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=0)
+        try:
+            kernel = await pool.acquire("python", data=(), calls=FakeRun())
+            await kernel.execute("import subprocess; subprocess.Popen(['sleep', '60'])", print)
+            await asyncio.gather(kernel.close(), kernel.close())
+            assert not kernels()
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+    assert not list(root.iterdir())
+
+
+def test_other_languages_are_refused(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root)
+        with pytest.raises(KernelError, match=r"'cobol'.*python"):
+            await pool.acquire("cobol", data=(), calls=FakeRun())
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_several_runs_at_once(root: Path) -> None:
+    async def one(pool: KernelPool, number: int) -> str:
+        run = FakeRun()
+        kernel = await pool.acquire("python", data=(), calls=run)
+        await kernel.execute(f"x = llm_query('{number}')\nFINAL(x)", print)
+        await kernel.close()
+        return str(run.value)
+
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=1)
+        try:
+            assert await asyncio.gather(*(one(pool, number) for number in range(4))) == [
+                f"reply to {number}" for number in range(4)
+            ]
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
