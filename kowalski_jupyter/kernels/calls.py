@@ -134,8 +134,12 @@ class CallServer:
                     raise _BadRequestError(f"`kind` must be one of {', '.join(_ANSWER_KINDS)}")
                 if self.final:
                     return False
-                self.final = True
-                await self._calls.final(Answer(kind, valid(type_name[:200]), valid(text[:20_001]), payload))
+                self.final = True  # from now on: another one may come while this one is taken
+                try:
+                    await self._calls.final(Answer(kind, valid(type_name[:200]), valid(text[:20_001]), payload))
+                except BaseException:
+                    self.final = False
+                    raise
                 return True
             case other:
                 raise _BadRequestError(f"there is no call {other!r}")

@@ -20,6 +20,7 @@ from .base import Calls, CellResult, CellStatus, DataItem, KernelError, Limits, 
 from .calls import CallServer
 from .client import KernelClient, valid
 from .deadline import Deadline
+from .folders import OwnedFolder
 from .provisioner import SandboxProvisioner, read_to_end
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
 
@@ -72,6 +73,7 @@ class ChildKernel:
         self._mounts = [
             Mount(item.source.resolve(), f"{FILES}/{item.name}/{item.source.name}") for item in items if item.source
         ]
+        self._owned: OwnedFolder | None = None
         self._provisioner: SandboxProvisioner | None = None
         self._client: KernelClient | None = None
         self._calls: CallServer | None = None
@@ -103,6 +105,7 @@ class ChildKernel:
             KernelError: it did not start.
         """
         self._data.mkdir(parents=True, mode=0o700)
+        self._owned = OwnedFolder(self._data)
         reader, writer = os.pipe()
         prelude = str(Path(__file__).parent / "prelude") if self._unsandboxed else PRELUDE
         python = Python.probe(self._python)
@@ -195,7 +198,9 @@ class ChildKernel:
             await self._provisioner.wait()  # a start that was cancelled half-way has no watcher yet
             await self._provisioner.cleanup()
             self._provisioner = None
-        shutil.rmtree(self._data, ignore_errors=True)
+        if self._owned:
+            self._owned.remove()
+            self._owned = None
         self._on_closed(self)
 
     # -- data ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import zmq
 
 from .base import Calls, DataItem, KernelError, Limits
 from .child import ChildKernel
+from .folders import sweep
+from .provisioner import PREFIX
 
 LANGUAGES = ("python",)
 
@@ -107,8 +110,10 @@ class KernelPool:
     async def _start(self, data: Sequence[DataItem]) -> ChildKernel:
         if self._context is None:
             self._context = zmq.Context()
+            sweep(self._root, f"{PREFIX}*")
+            sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
         kernel = ChildKernel(
-            self._root / secrets.token_hex(6),
+            self._root / f"{PREFIX}{secrets.token_hex(6)}",
             context=self._context,
             limits=self._limits,
             python=self._python,

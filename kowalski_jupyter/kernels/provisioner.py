@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -25,8 +24,11 @@ from traitlets import List as ListTrait
 
 from .base import KernelError, Limits
 from .cgroup import Cgroup
+from .folders import OwnedFolder
 from .sandbox import FOLDER, SOCKETS, Bubblewrap, Mount, Python, environment
 
+PREFIX = "kowalski-"
+"""What the names of kernels' folders in the system's temporary folder begin with."""
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _LONGEST_SOCKET = 100
 """Bytes of a socket's path; the systems' limits are 108 (Linux) and 104 (macOS)."""
@@ -45,6 +47,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     folder: Path
     cgroup: Cgroup | None = None
+    _owned: OwnedFolder | None = None
     _first: int | None = None
     _exited: asyncio.Future[None] | None = None
     _watched: int | None = None
@@ -52,6 +55,7 @@ class SandboxProvisioner(LocalProvisioner):
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Make the kernel's folder, its connection file and its command line."""
         self.folder = _short_folder()
+        self._owned = OwnedFolder(self.folder)
         key = self.parent.session.key if self.parent else secrets.token_hex(16).encode()
         inside = str(self.folder) if self.unsandboxed else FOLDER
         sockets = str(self.folder / "s") if self.unsandboxed else SOCKETS
@@ -137,7 +141,9 @@ class SandboxProvisioner(LocalProvisioner):
             self.process.stderr.close()
         if self.cgroup is not None:
             self.cgroup.remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._owned is not None:
+            self._owned.remove()
+            self._owned = None
 
     async def last_words(self) -> str:
         """Return the end of what a process that is gone wrote to its error output: why it did not start."""
@@ -185,8 +191,8 @@ async def read_to_end(descriptor: int) -> bytes:
 
 def _short_folder() -> Path:
     """Make a private folder whose path leaves room for the names of sockets."""
-    folder = tempfile.mkdtemp(prefix="kowalski-")
+    folder = tempfile.mkdtemp(prefix=PREFIX)
     if len(os.fsencode(folder)) > _LONGEST_SOCKET - len("/calls.sock"):
         Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="kowalski-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir="/tmp")
     return Path(folder)

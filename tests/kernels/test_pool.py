@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import KernelProvisionerFactory
 
 from kowalski_jupyter.kernels.base import KernelError
+from kowalski_jupyter.kernels.folders import OwnedFolder, sweep
 from kowalski_jupyter.kernels.pool import KernelPool
+from kowalski_jupyter.kernels.provisioner import SandboxProvisioner
 
 from .support import FakeRun, until
 
@@ -124,5 +132,47 @@ def test_several_runs_at_once(root: Path) -> None:
             ]
         finally:
             await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    for name in ("kowalski-dead", "kowalski-owned", "kowalski-young", "other"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        if name != "kowalski-young":
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "kowalski-link").symlink_to(tmp_path / "other")
+    owned = OwnedFolder(tmp_path / "kowalski-owned")
+    sweep(tmp_path, "kowalski-*")
+    assert {path.name for path in tmp_path.iterdir()} == {"kowalski-link", "kowalski-owned", "kowalski-young", "other"}
+    owned.remove()
+    assert not (tmp_path / "kowalski-owned").exists()
+
+
+def test_jupyters_own_manager_can_use_the_provisioner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernelspec may name it (the entry point is there once the package is installed)."""
+
+    def make(_factory: Any, kernel_id: str, kernel_spec: Any, parent: Any) -> SandboxProvisioner:
+        return SandboxProvisioner(kernel_id=kernel_id, kernel_spec=kernel_spec, parent=parent)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(KernelProvisionerFactory, "create_provisioner_instance", make)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        manager = AsyncKernelManager(transport="ipc")
+        manager._kernel_spec = KernelSpec(argv=argv, language="python", interrupt_mode="message")
+        await manager.start_kernel()
+        client = manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=60)
+            outputs: list[dict[str, Any]] = []
+            await client.execute_interactive("import os; os.getuid()", output_hook=outputs.append, timeout=60)
+            assert [o["content"]["data"]["text/plain"] for o in outputs if o["msg_type"] == "execute_result"] == [
+                "1000"
+            ]
+        finally:
+            client.stop_channels()
+            client.context.term()
+            await manager.shutdown_kernel(now=True)
 
     asyncio.run(scenario())
