@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data" / "jargon.txt"
 
 
-def load(path: Path = DATA) -> tuple[str, dict[str, str]]:
-    """Return the Jargon File twice: as one text, and as a dict from headword to entry, 2,307 of them."""
+Entries = Sequence[Mapping[str, str]]
+
+
+def load(path: Path = DATA) -> tuple[str, list[dict[str, str]]]:
+    """Return the Jargon File twice: as one text, and as a list of 2,307 entries, each with ``term`` and ``text``."""
     jargon = path.read_text(encoding="utf-8")
-    return jargon, dict(block.split("\n", 1) for block in re.split(r"\n(?=\S)", jargon))
+    parts = [block.split("\n", 1) for block in re.split(r"\n(?=\S)", jargon)]
+    return jargon, [{"term": term, "text": text} for term, text in parts]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One kind of question.
 
-    `data` names the variable that it is about: ``jargon``, the whole text, or ``entries``, the dict. `truth`
+    `data` names the variable that it is about: ``jargon``, the whole text, or ``entries``, the list. `truth`
     works the answer out from the entries, and `agrees` says whether an answer is that truth.
     """
 
@@ -29,23 +33,24 @@ class Question:
     needs: str
     data: str
     text: str
-    truth: Callable[[Mapping[str, str]], object]
+    truth: Callable[[Entries], object]
     agrees: Callable[[object, object], bool]
 
 
-def most_referred(entries: Mapping[str, str]) -> dict[str, int]:
+def most_referred(entries: Entries) -> dict[str, int]:
     """Return the three terms that other entries refer to most, with the number of references."""
-    return dict(Counter(re.findall(r"\{([^}]*)\}", " ".join(entries.values()))).most_common(3))
+    return dict(Counter(re.findall(r"\{([^}]*)\}", " ".join(entry["text"] for entry in entries))).most_common(3))
 
 
-def longest(entries: Mapping[str, str]) -> str:
-    """Return the headword of the longest entry."""
-    return max(entries, key=lambda headword: len(entries[headword]))
+def about_both(entries: Entries) -> int:
+    """Return how many entries mention both Linux and Microsoft."""
+    return sum("Linux" in entry["text"] and "Microsoft" in entry["text"] for entry in entries)
 
 
-def forger(entries: Mapping[str, str]) -> str:
+def forger(entries: Entries) -> str:
     """Return who forged the kremvax posting: the name that follows these words in the entry."""
-    found = re.search(r"forged by ([A-Z]\w+ [A-Z]\w+)", entries["kremvax"])
+    text = next(entry["text"] for entry in entries if entry["term"] == "kremvax")
+    found = re.search(r"forged by ([A-Z]\w+ [A-Z]\w+)", text)
     if found is None:
         raise LookupError("The entry kremvax does not name the forger.")
     return found[1]
@@ -61,10 +66,10 @@ _COINERS = {
 }
 
 
-def coiners(entries: Mapping[str, str]) -> dict[str, str]:
-    """Return who coined each term of whose entry says so in brackets: headword to name."""
-    told = {headword: text for headword, text in entries.items() if "[coined by" in text}
-    if told.keys() != _COINERS.keys() or any(_COINERS[headword] not in told[headword] for headword in told):
+def coiners(entries: Entries) -> dict[str, str]:
+    """Return who coined each term whose entry says so in brackets: term to name."""
+    told = {entry["term"]: entry["text"] for entry in entries if "[coined by" in entry["text"]}
+    if told.keys() != _COINERS.keys() or any(_COINERS[term] not in told[term] for term in told):
         raise LookupError("The entries that say “[coined by” are not the ones that were read.")
     return _COINERS
 
@@ -77,13 +82,18 @@ def same_counts(answer: object, truth: object) -> bool:
         return False
 
 
+def same_number(answer: object, truth: object) -> bool:
+    """Whether the answer is the true number, as a number."""
+    return type(answer) is int and answer == truth
+
+
 def same_text(answer: object, truth: object) -> bool:
     """Whether the answer is the true text, give or take blanks and a full stop."""
     return isinstance(answer, str) and answer.strip(" .\n") == truth
 
 
 def same_names(answer: object, truth: object) -> bool:
-    """Whether the answer, a dict, gives for each headword the true name, whole and with little else around it."""
+    """Whether the answer, a dict, gives for each term the true name, whole and with little else around it."""
     return (
         isinstance(answer, Mapping)
         and isinstance(truth, Mapping)
@@ -104,18 +114,18 @@ QUESTIONS = (
         same_counts,
     ),
     Question(
-        "longest",
-        "comparing with code",
+        "filter",
+        "filtering with code",
         "entries",
-        "Which entry has the longest text? Give its headword.",
-        longest,
-        same_text,
+        "How many entries mention both Linux and Microsoft?",
+        about_both,
+        same_number,
     ),
     Question(
         "lookup",
         "finding a passage and reading it",
         "entries",
-        "Who forged the posting that the entry kremvax tells of? Give the person's name.",
+        "According to the entry “kremvax”, who forged the posting? Give the person's name.",
         forger,
         same_text,
     ),
@@ -124,7 +134,7 @@ QUESTIONS = (
         "a sub-call for each part",
         "entries",
         "Some entries say in brackets who coined the term: they contain “[coined by”. Ask the model, for each of "
-        "these entries, for the name of that person. Give a dict from headword to name.",
+        "these entries, for the name of that person. Give a dict from term to name.",
         coiners,
         same_names,
     ),
