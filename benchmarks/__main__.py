@@ -23,9 +23,11 @@ WARM_RUNS = 3
 PAUSE = 1.0
 """Seconds before a warm run: whoever reads one answer before asking again takes longer."""
 
+_WARM_SCENARIOS = ((sc.TEN_TURNS, sc.WARM), (sc.IN_SEQUENCE, sc.SEQUENCE), (sc.IN_A_BATCH, sc.BATCH))
+
 
 class Bench:
-    """Collects figures, one value of each a round and implementation."""
+    """Collects figures by implementation."""
 
     def __init__(self) -> None:
         self.values: dict[sc.Figure, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -37,12 +39,10 @@ class Bench:
             cold = session.run(sc.TEN_TURNS)
             self._add(name, [sc.FIRST_START, sc.COLD_RUN], cold)
             self._add(name, sc.RIGHT_AFTER, session.run(sc.TEN_TURNS))
-            for _ in range(WARM_RUNS):
-                time.sleep(PAUSE)
-                self._add(name, sc.WARM, session.run(sc.TEN_TURNS))
-            time.sleep(PAUSE)
-            self._add(name, sc.SEQUENCE, session.run(sc.IN_SEQUENCE))
-            self._add(name, sc.BATCH, session.run(sc.IN_A_BATCH))
+            for scenario, figures in _WARM_SCENARIOS:
+                for _ in range(WARM_RUNS):
+                    time.sleep(PAUSE)
+                    self._add(name, figures, session.run(scenario))
         with open_session(implementation) as session:
             session.run(sc.TEN_TURNS)
             time.sleep(PAUSE)

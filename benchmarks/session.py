@@ -91,7 +91,7 @@ def open_session(implementation: Implementation) -> Iterator[Session]:
             process.communicate()
 
 
-def _script(implementation: Implementation, scenario: Scenario) -> Any:  # noqa: ANN401 - the server's own type
+def _script(implementation: Implementation, scenario: Scenario) -> Any:
     codes = [*scenario.codes, implementation.finish(scenario.answer)]
     replies = iter([implementation.write(code) for code in codes])
 

@@ -25,7 +25,7 @@ assert host.stdout
 client = ServiceClient(**json.loads(host.stdout.readline()))
 
 
-def ask(question: str, context: str) -> Any:  # noqa: ANN401 - any value
+def ask(question: str, context: str) -> Any:
     """Run once; the trace is folded as it comes, as for a cell's display."""
     data = pack_all(["context"], {"context": context}, client.info.data_root)
     trace = Trace()

@@ -41,11 +41,16 @@ def test_figures_are_read_from_the_servers_clock() -> None:
 
 
 def test_the_report_sets_ratios_and_verdicts_beside_the_medians() -> None:
-    late, soon = sc.Figure("late", "s", float, target=1), sc.Figure("soon", "ms", float, target=5)
-    values = {late: {"ours": [2.0, 4.0, 3.0], "rlms": [6.0]}, soon: {"ours": [4.0], "rlms": [2.0]}}
-    rows = to_markdown(values, [OURS, RLMS], rounds=3).splitlines()[-2:]
+    late, near, soon = (sc.Figure(name, "ms", float, target=5) for name in ("late", "near", "soon"))
+    values = {
+        late: {"ours": [7.0, 9.0, 8.0], "rlms": [16.0]},
+        near: {"ours": [4.0, 8.0, 6.0], "rlms": [3.0]},
+        soon: {"ours": [4.0], "rlms": [2.0]},
+    }
+    rows = to_markdown(values, [OURS, RLMS], rounds=3).splitlines()[-3:]
     assert rows == [
-        "| late | 3 (2) s | 6 (6) s | 2.0 | 1 s | **missed** |",
+        "| late | 8 (7) ms | 16 (16) ms | 2.0 | 5 ms | **missed** |",
+        "| near | 6 (4) ms | 3 (3) ms | 0.5 | 5 ms | **missed** (minimum meets it) |",
         "| soon | 4 (4) ms | 2 (2) ms | 0.5 | 5 ms | met |",
     ]
 
