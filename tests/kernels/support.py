@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,8 +13,6 @@ from kowalski_jupyter.kernels.base import Answer, CellResult, Kernel, Limits, Ou
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.values import decode_answer
-
-UNSANDBOXED = os.environ.get("KOWALSKI_TEST_UNSANDBOXED") == "1"
 
 
 @dataclass
@@ -86,7 +83,7 @@ async def opened(
     *,
     run: FakeRun | None = None,
     limits: Limits | None = None,
-    unsandboxed: bool = UNSANDBOXED,
+    unsandboxed: bool = False,
 ) -> AsyncIterator[Session]:
     """A kernel with `data` loaded, and its pool; both are closed at the end."""
     packs = root / "packs"

@@ -38,31 +38,35 @@ def _text(path: Path, meta: Mapping[str, Any]) -> str:
 
     address = api.PyUnicode_New(characters, meta["largest"])
     try:
-        done = 0
+        done = held = 0
+        buffer = bytearray(_PIECE)
+        view = memoryview(buffer)
         with path.open("rb", buffering=0) as file:
-            rest = b""
-            while block := file.read(_PIECE):
-                block = rest + block
-                whole = _last_boundary(block)
-                piece = block[:whole].decode("utf-8", "surrogatepass")
-                rest = block[whole:]
+            while read := file.readinto(view[held:]):
+                filled = held + read
+                whole = _whole_characters(buffer, filled)
+                piece = str(view[:whole], "utf-8", "surrogatepass")
                 copy(address, done, piece, 0, len(piece))
                 done += len(piece)
-            piece = rest.decode("utf-8", "surrogatepass")
-            copy(address, done, piece, 0, len(piece))
-        if done + len(piece) != characters:
-            raise ValueError(f"{path.name} holds {done + len(piece)} characters instead of {characters}")
+                held = filled - whole
+                buffer[:held] = buffer[whole:filled]
+        if held or done != characters:
+            raise ValueError(f"{path.name} holds {done:,} characters instead of {characters:,}")
         return str(ctypes.cast(address, ctypes.py_object).value)
     finally:
         api.Py_DecRef(address)
 
 
-def _last_boundary(block: bytes) -> int:
-    """Return where the last character of `block`, which may be cut off, begins."""
-    index = len(block) - 1
-    while index > 0 and 0x80 <= block[index] < 0xC0:  # noqa: PLR2004 - UTF-8's continuation bytes
+def _whole_characters(block: bytearray, size: int) -> int:
+    """Return the length of ``block[:size]`` without a character at its end that may be cut off."""
+    index = size - 1
+    if block[index] < 0x80:  # noqa: PLR2004 - ASCII
+        return size
+    while index and 0x80 <= block[index] < 0xC0:  # noqa: PLR2004 - UTF-8's continuation bytes
         index -= 1
-    return index
+    lead = block[index]
+    length = 4 if lead >= 0xF0 else 3 if lead >= 0xE0 else 2  # noqa: PLR2004 - by UTF-8's first byte
+    return size if index + length == size else index
 
 
 def _bytes(path: Path, meta: Mapping[str, Any]) -> bytes | bytearray:
