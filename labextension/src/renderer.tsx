@@ -17,6 +17,9 @@ export class RunRenderer extends ReactWidget implements IRenderMime.IRenderer {
 
   renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     this._data = model.data[RUN_MIME_TYPE];
+    // The first document may be an old one of a saved notebook; a second one is news.
+    this._received = this._shown ? Date.now() : null;
+    this._shown = true;
     if (this.isAttached) {
       this.update();
     }
@@ -32,13 +35,15 @@ export class RunRenderer extends ReactWidget implements IRenderMime.IRenderer {
             {explain(run, this._tools.trans)}
           </p>
         ) : (
-          <RunView run={run} />
+          <RunView run={run} received={this._received} />
         )}
       </ViewTools.Provider>
     );
   }
 
   private _data: unknown;
+  private _shown = false;
+  private _received: number | null = null;
 }
 
 /** What to tell about a document that cannot be shown. */

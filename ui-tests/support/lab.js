@@ -1,3 +1,5 @@
+import { expect } from '@playwright/test';
+
 import { TOKEN } from './places.js';
 
 export const THEMES = ['JupyterLab Light', 'JupyterLab Dark'];
@@ -101,6 +103,25 @@ export async function kernelIs(page, status) {
   );
 }
 
+/** End the kernel of the notebook in front; returns its id. */
+export function shutDownKernel(page) {
+  return page.evaluate(async () => {
+    const { sessionContext } = window.jupyterapp.shell.currentWidget;
+    const { id } = sessionContext.session.kernel;
+    await sessionContext.shutdown();
+    return id;
+  });
+}
+
+/** The ids of all kernels of the server. */
+export function runningKernels(page) {
+  return page.evaluate(async () => {
+    const { kernels } = window.jupyterapp.serviceManager;
+    await kernels.refreshRunning();
+    return Array.from(kernels.running(), ({ id }) => id);
+  });
+}
+
 /** Start a cell, counted from 0, and do not wait for its end. */
 export async function startCell(page, index) {
   await page.evaluate(wanted => {
@@ -126,6 +147,7 @@ export async function setTheme(page, theme) {
     wanted => document.body.dataset.jpThemeName === wanted,
     theme
   );
+  await expect(page.locator('#jupyterlab-splash')).toHaveCount(0);
 }
 
 /** Close all documents without asking whether to save them. */

@@ -60,6 +60,9 @@ test('grows in place and keeps what the user did', async ({ page, kernel }) => {
     'data-mark',
     'kept'
   );
+  // The clock goes on between two documents.
+  const clock = shown.locator('.kowalski-status .kowalski-number');
+  await expect(clock).not.toHaveText('12 s');
   // The user was inside the first turn: it does not close by itself.
   await expect(one).toHaveAttribute('aria-expanded', 'true');
   await one.getByText('Turn 1').click();
@@ -330,7 +333,7 @@ test('a document far beyond the format’s size stays usable', async ({
 });
 
 test('is walked by keyboard', async ({ page, kernel }) => {
-  await openNotebook(page, [saved(answered)], kernel);
+  await openNotebook(page, [saved({ ...answered, id: 'r-keyboard' })], kernel);
   const shown = output(page, 0);
   const focused = page.locator(':focus');
   await shown.getByRole('button', { name: 'Copy' }).focus();

@@ -17,7 +17,7 @@ export function RunDetails(props: {
 }): React.JSX.Element {
   const { id, monitor, onBack } = props;
   const trans = useTrans();
-  const { run, problem } = useRun(id, monitor);
+  const { run, received, problem } = useRun(id, monitor);
   const back = useRef<HTMLButtonElement>(null);
   useEffect(() => back.current?.focus(), []);
   return (
@@ -36,7 +36,7 @@ export function RunDetails(props: {
           {trans.__('The run could not be fetched: %1', problem)}
         </p>
       )}
-      {run !== null && <RunView run={run} />}
+      {run !== null && <RunView run={run} received={received} />}
     </section>
   );
 }
@@ -45,8 +45,9 @@ export function RunDetails(props: {
 function useRun(
   id: string,
   monitor: IMonitor
-): { run: IRun | null; problem: string | null } {
+): { run: IRun | null; received: number; problem: string | null } {
   const [run, setRun] = useState<IRun | null>(null);
+  const [received, setReceived] = useState(0);
   const [problem, setProblem] = useState<string | null>(null);
   useEffect(() => {
     let left = false;
@@ -64,6 +65,7 @@ function useRun(
         if (!left) {
           ended = !isGoing(fetched.state);
           setRun(fetched);
+          setReceived(Date.now());
           setProblem(null);
         }
       } catch (reason) {
@@ -86,5 +88,5 @@ function useRun(
       monitor.changed.disconnect(onChanged);
     };
   }, [id, monitor]);
-  return { run, problem };
+  return { run, received, problem };
 }

@@ -25,16 +25,3 @@ export function useMonitor(monitor: IMonitor): IPicture {
 function take({ connection, status }: IMonitor): IPicture {
   return { connection, status };
 }
-
-/** The time in milliseconds, a second old at most while `ticking`. */
-export function useNow(ticking: boolean): number {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    if (!ticking) {
-      return;
-    }
-    const timer = window.setInterval(() => setNow(Date.now()), 1000);
-    return () => window.clearInterval(timer);
-  }, [ticking]);
-  return now;
-}

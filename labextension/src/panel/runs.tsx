@@ -1,6 +1,7 @@
 import { showErrorMessage } from '@jupyterlab/apputils';
 import React, { useState } from 'react';
 
+import { useElapsed } from '../clock';
 import { useTrans } from '../context';
 import { firstLine, formatSeconds } from '../format';
 import { StateMark } from '../mark';
@@ -9,7 +10,6 @@ import { runLook } from '../run/states';
 import { IRunSummary } from '../server/status';
 import { IMonitor } from '../tokens';
 import { Command } from './command';
-import { useNow } from './hooks';
 
 /** The cells of a first run. */
 const FIRST_CELLS = [
@@ -54,9 +54,8 @@ function Run(props: {
   const trans = useTrans();
   const look = runLook(run.state, trans);
   const going = isGoing(run.state);
-  const ticking = going && monitor.connection === 'open';
-  const now = useNow(ticking);
-  const since = ticking ? Math.max(0, now - monitor.received) / 1000 : 0;
+  const live = going && monitor.connection === 'open';
+  const elapsed = useElapsed(run.seconds, live ? monitor.received : null);
   const question = firstLine(run.question);
   return (
     <li className="kowalski-run-row" data-run={run.id}>
@@ -77,10 +76,13 @@ function Run(props: {
           {run.subcalls > 0 && (
             <span>{trans._n('%1 sub-call', '%1 sub-calls', run.subcalls)}</span>
           )}
-          <span>{formatSeconds(run.seconds + since, trans)}</span>
+          <span>{formatSeconds(elapsed, trans)}</span>
         </span>
         {run.answer !== null && (
-          <span className="kowalski-run-answer">{run.answer}</span>
+          <span className="kowalski-run-answer">
+            <span className="kowalski-quiet">{trans.__('Answer:')}</span>{' '}
+            {run.answer}
+          </span>
         )}
         {run.error !== null && (
           <span className="kowalski-run-error">{firstLine(run.error)}</span>

@@ -1,5 +1,6 @@
 import React, { useState } from 'react';
 
+import { useElapsed } from '../clock';
 import { useTrans } from '../context';
 import { formatCount, formatPercent, formatSeconds } from '../format';
 import { StateMark } from '../mark';
@@ -12,8 +13,17 @@ import { Trace } from './trace';
 /** After its time limit a run has this many seconds to report its end. */
 const GRACE_SECONDS = 60;
 
+interface IRunViewProps {
+  readonly run: IRun;
+  /**
+   * When the run was heard of, in milliseconds as of `Date.now()`; null if it is a
+   * saved one, of which nothing more will be heard.
+   */
+  readonly received: number | null;
+}
+
 /** One run: what was asked, how it stands, what came out, and how it got there. */
-export function RunView({ run }: { run: IRun }): React.JSX.Element {
+export function RunView({ run, received }: IRunViewProps): React.JSX.Element {
   const trans = useTrans();
   const look = useRunLook(run);
   return (
@@ -22,7 +32,7 @@ export function RunView({ run }: { run: IRun }): React.JSX.Element {
       aria-label={trans.__('Run %1', run.id)}
       data-state={run.state}
     >
-      <StatusLine run={run} look={look} />
+      <StatusLine run={run} look={look} received={received} />
       <TextBox
         text={run.question}
         label={trans.__('Question')}
@@ -52,9 +62,14 @@ export function RunView({ run }: { run: IRun }): React.JSX.Element {
   );
 }
 
-function StatusLine(props: { run: IRun; look: IStateLook }): React.JSX.Element {
-  const { run, look } = props;
+function StatusLine(props: {
+  run: IRun;
+  look: IStateLook;
+  received: number | null;
+}): React.JSX.Element {
+  const { run, look, received } = props;
   const { usage, limits } = run;
+  const elapsed = useElapsed(run.seconds, isGoing(run.state) ? received : null);
   const trans = useTrans();
   const turn = trans.__('turn %1 of %2', run.turns.length, limits.turns);
   return (
@@ -71,7 +86,7 @@ function StatusLine(props: { run: IRun; look: IStateLook }): React.JSX.Element {
             trans.__(' (%1 failed)', formatCount(usage.subcalls_failed))}
         </span>
       )}
-      <span>{formatSeconds(run.seconds, trans)}</span>
+      <span className="kowalski-number">{formatSeconds(elapsed, trans)}</span>
       {run.model !== null && (
         <span className="kowalski-quiet">
           {trans.__('%1 on %2', run.model.name, run.model.where)}

@@ -1,7 +1,13 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Mark } from '../mark';
-import { CellState, RunState, SubcallState, TurnState } from './document';
+import {
+  CellState,
+  ICell,
+  RunState,
+  SubcallState,
+  TurnState
+} from './document';
 
 /** How a state is told: a drawing and a word, never a colour alone. */
 export interface IStateLook {
@@ -24,8 +30,12 @@ export function runLook(state: RunState, trans: TranslationBundle): IStateLook {
   }
 }
 
+const FAILED: readonly CellState[] = ['error', 'timeout', 'died'];
+
+/** How a turn stands; one that is over is told by how its cells ended. */
 export function turnLook(
   state: TurnState,
+  cells: readonly ICell[],
   trans: TranslationBundle
 ): IStateLook {
   switch (state) {
@@ -34,7 +44,12 @@ export function turnLook(
     case 'running':
       return { mark: 'going', word: trans.__('code runs') };
     case 'done':
-      return { mark: 'good', word: trans.__('done') };
+      if (cells.some(cell => cell.state === 'interrupted')) {
+        return { mark: 'stopped', word: trans.__('interrupted') };
+      }
+      return cells.some(cell => FAILED.includes(cell.state))
+        ? { mark: 'bad', word: trans.__('done, with an error') }
+        : { mark: 'good', word: trans.__('done') };
   }
 }
 

@@ -40,29 +40,24 @@ interface ITurnProps {
 
 function Turn({ node, turn, current }: ITurnProps): React.JSX.Element {
   const trans = useTrans();
-  const look = turnLook(turn.state, trans);
-  const cells = turn.parts.filter(part => part.kind === 'cell').length;
-  const failed = turn.parts.some(
-    part => part.kind === 'cell' && FAILED.has(part.state)
-  );
+  const cells = turn.parts.filter(part => part.kind === 'cell');
+  const look = turnLook(turn.state, cells, trans);
   return (
     <Branch
       node={node}
       open={current}
       row={
         <>
-          <StateMark
-            mark={failed && turn.state === 'done' ? 'bad' : look.mark}
-          />
+          <StateMark mark={look.mark} />
           <span className="kowalski-title">
             {trans.__('Turn %1', turn.number)}
           </span>
           <span className="kowalski-quiet">
             {[
-              turn.state === 'done' && failed
-                ? trans.__('done, with an error')
-                : look.word,
-              ...(cells > 0 ? [trans._n('%1 cell', '%1 cells', cells)] : []),
+              look.word,
+              ...(cells.length > 0
+                ? [trans._n('%1 cell', '%1 cells', cells.length)]
+                : []),
               formatSeconds(turn.seconds, trans)
             ].join(' · ')}
           </span>
@@ -114,12 +109,6 @@ function Turn({ node, turn, current }: ITurnProps): React.JSX.Element {
     </Branch>
   );
 }
-
-const FAILED: ReadonlySet<ICell['state']> = new Set([
-  'error',
-  'timeout',
-  'died'
-]);
 
 function Part(props: {
   node: string;
