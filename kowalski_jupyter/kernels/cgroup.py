@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,8 +29,9 @@ class Cgroup:
         self._folders = folders
 
     @classmethod
-    def create(cls, name: str, limits: Limits) -> Cgroup | None:
-        """Return a new group below this process's own with `limits`, or None where that is not allowed."""
+    def create(cls, limits: Limits) -> Cgroup | None:
+        """Return a new group with `limits`, near this process's own, or None where that is not allowed."""
+        name = f"kowalski-{os.getpid()}-{secrets.token_hex(6)}"
         for parents in _candidates():
             group = cls([parent / name for parent in parents])
             try:
@@ -87,6 +89,15 @@ class Cgroup:
             if (folder / name).exists():
                 with contextlib.suppress(*([OSError] if optional else [])):
                     (folder / name).write_text(str(value))
+
+
+def sweep() -> None:
+    """Remove the groups that processes have left which were killed. Groups with processes stay in any case."""
+    for parents in _candidates():
+        for group in (group for parent in parents for group in parent.glob("kowalski-*-*")):
+            if not Path("/proc", group.name.split("-")[1]).exists():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def _candidates() -> Iterator[list[Path]]:

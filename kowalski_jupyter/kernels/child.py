@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from jupyter_client.kernelspec import KernelSpec
 
 from .base import Calls, CellResult, CellStatus, DataItem, KernelError, Limits, Output
 from .calls import CallServer
-from .client import KernelClient, valid
+from .client import KernelClient
 from .deadline import Deadline
 from .folders import OwnedFolder
+from .outcome import cause_of_death, output_of
 from .provisioner import SandboxProvisioner, read_to_end
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
 
@@ -261,7 +261,7 @@ class ChildKernel:
             cell.reply = content
         elif channel == "iopub" and message["msg_type"] == "status":
             cell.idle = content.get("execution_state") == "idle"
-        elif channel == "iopub" and (output := _output(message)) is not None:
+        elif channel == "iopub" and (output := output_of(message)) is not None:
             cell.received += len(output.text)
             if cell.received > _FLOOD * self._limits.output + (1 << 20):
                 self._kill("it sent far more output than it may")
@@ -336,50 +336,11 @@ class ChildKernel:
             await asyncio.sleep(_LAST_OUTPUT_SECONDS)
         if self._death is None:
             cgroup = self._provisioner.cgroup
-            self._death = _cause(status or 0, out_of_memory=bool(cgroup and cgroup.ran_out_of_memory()))
+            self._death = cause_of_death(status or 0, out_of_memory=bool(cgroup and cgroup.ran_out_of_memory()))
         for future in self._pending.values():
             if not future.done():
                 future.set_result({})
         self._finish()
-
-
-def _output(message: Mapping[str, Any]) -> Output | None:
-    """Return the output that an iopub message carries."""
-    content = message["content"]
-    omitted = message["metadata"].get("omitted", 0) if isinstance(message["metadata"], dict) else 0
-    omitted = omitted if isinstance(omitted, int) else 0
-    match message["msg_type"], content:
-        case "stream", {"name": "stdout" | "stderr" as kind, "text": str(text)}:
-            return Output(kind, valid(text), omitted)
-        case "execute_result", {"data": {"text/plain": str(text)}}:
-            return Output("result", valid(text), omitted)
-        case "display_data", {"data": {"text/plain": str(text)}}:
-            return Output("display", valid(text), omitted)
-        case "error", {"traceback": [*lines]}:
-            return Output("error", valid("\n".join(str(line) for line in lines)), omitted)
-    return None
-
-
-def _cause(status: int, *, out_of_memory: bool) -> str:
-    """Say in words why a kernel is gone, from the exit status (a shell's 128 + n stands for signal n)."""
-    number = -status if status < 0 else status - 128 if status > 128 else 0  # noqa: PLR2004
-    try:
-        name = signal.Signals(number).name if number else ""
-    except ValueError:
-        name = f"signal {number}"
-    if out_of_memory and name == "SIGKILL":
-        cause = "it used more memory than it may"
-    elif name == "SIGKILL":
-        cause = "it was killed from outside, perhaps because the machine ran out of memory"
-    elif name == "SIGSEGV":
-        cause = "it crashed (segmentation fault)"
-    elif name == "SIGABRT":
-        cause = "it crashed (abort; often a failed allocation of memory)"
-    elif name:
-        cause = f"it crashed ({name})"
-    else:
-        cause = f"the code ended the process with exit status {status}"
-    return f"the kernel is gone: {cause}; all variables are gone"
 
 
 def _ignore(_output: Output) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zmq
 
+from . import cgroup
 from .base import Calls, DataItem, KernelError, Limits
 from .child import ChildKernel
 from .folders import sweep
@@ -110,6 +111,7 @@ class KernelPool:
     async def _start(self, data: Sequence[DataItem]) -> ChildKernel:
         if self._context is None:
             self._context = zmq.Context()
+            cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
         kernel = ChildKernel(

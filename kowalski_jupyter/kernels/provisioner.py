@@ -84,7 +84,7 @@ class SandboxProvisioner(LocalProvisioner):
             return self.connection_info
         bubblewrap = Bubblewrap.find()
         python = Python.probe(cmd[0])
-        self.cgroup = Cgroup.create(f"kowalski-{os.getpid()}-{secrets.token_hex(6)}", self.limits)
+        self.cgroup = Cgroup.create(self.limits)
         reader, writer = os.pipe()
         mounts = [Mount(self.folder, FOLDER), *self.mounts]
         line = bubblewrap.command(cmd, python=python, mounts=mounts, limits=self.limits, info=writer)

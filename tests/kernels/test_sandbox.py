@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from kowalski_jupyter.kernels import sandbox
+from kowalski_jupyter.kernels import cgroup, sandbox
 from kowalski_jupyter.kernels.base import KernelError, Limits, SandboxMissingError
 from kowalski_jupyter.kernels.pool import KernelPool
 
@@ -231,5 +231,6 @@ def test_kernels_die_with_their_owner(root: Path, folder: Path) -> None:
     assert not alive
     for left in folder.iterdir():  # nobody was left to remove them
         shutil.rmtree(left)
-    for group in Path("/sys/fs/cgroup").glob(f"**/kowalski-{owner.pid}-*"):
-        group.rmdir()
+    cgroup.sweep()
+    groups = {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names}
+    assert not [name for name in groups if name.startswith(f"kowalski-{owner.pid}-")]

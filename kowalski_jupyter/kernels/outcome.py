@@ -1,0 +1,49 @@
+"""What a kernel's messages and its end mean, in our terms and in words."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from .base import Output
+from .client import valid
+
+
+def output_of(message: Mapping[str, Any]) -> Output | None:
+    """Return the output that an iopub message carries."""
+    content = message["content"]
+    omitted = message["metadata"].get("omitted", 0) if isinstance(message["metadata"], dict) else 0
+    omitted = omitted if isinstance(omitted, int) else 0
+    match message["msg_type"], content:
+        case "stream", {"name": "stdout" | "stderr" as kind, "text": str(text)}:
+            return Output(kind, valid(text), omitted)
+        case "execute_result", {"data": {"text/plain": str(text)}}:
+            return Output("result", valid(text), omitted)
+        case "display_data", {"data": {"text/plain": str(text)}}:
+            return Output("display", valid(text), omitted)
+        case "error", {"traceback": [*lines]}:
+            return Output("error", valid("\n".join(str(line) for line in lines)), omitted)
+    return None
+
+
+def cause_of_death(status: int, *, out_of_memory: bool) -> str:
+    """Say in words why a kernel is gone, from the exit status (a shell's 128 + n stands for signal n)."""
+    number = -status if status < 0 else status - 128 if status > 128 else 0  # noqa: PLR2004
+    try:
+        name = signal.Signals(number).name if number else ""
+    except ValueError:
+        name = f"signal {number}"
+    if out_of_memory and name == "SIGKILL":
+        cause = "it used more memory than it may"
+    elif name == "SIGKILL":
+        cause = "it was killed from outside, perhaps because the machine ran out of memory"
+    elif name == "SIGSEGV":
+        cause = "it crashed (segmentation fault)"
+    elif name == "SIGABRT":
+        cause = "it crashed (abort; often a failed allocation of memory)"
+    elif name:
+        cause = f"it crashed ({name})"
+    else:
+        cause = f"the code ended the process with exit status {status}"
+    return f"the kernel is gone: {cause}; all variables are gone"
