@@ -32,7 +32,7 @@ class _Narrator(NotebookClient):
             sys.stdout.write("\n" + (cell.source if cell.cell_type == "markdown" else _indented(cell.source)) + "\n\n")
         return await super().async_execute_cell(cell, cell_index, execution_count, store_history)
 
-    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:  # noqa: ANN401 (nbclient's)
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         content = msg["content"]
         if msg["msg_type"] == "stream":
             sys.stdout.write(content["text"])

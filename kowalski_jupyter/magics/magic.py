@@ -61,8 +61,9 @@ class RlmMagics(Magics):
                     shown.update(trace.document())
                     if arguments.detach and trace.run:
                         break
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             shown.update(_cancelled(client, trace))
+            interrupt._render_traceback_ = _no_traceback  # type: ignore[attr-defined]
             raise
         except ServiceError as error:
             discard(data)
@@ -91,6 +92,11 @@ def _cancelled(client: ServiceClient, trace: Trace) -> Document:
         return client.ended(trace.run, within=_CANCEL_SECONDS)
     except ServiceError:
         return {**trace.document(), "state": "cancelled"}
+
+
+def _no_traceback() -> list[str]:
+    """Return what IPython shows of an interrupt: the way through our code is nobody's concern."""
+    return ["KeyboardInterrupt: the run was stopped."]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

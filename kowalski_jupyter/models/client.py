@@ -32,7 +32,7 @@ def open_client(url: str, api_key: str | None, *, connect: float) -> httpx.Async
     )
 
 
-async def get_json(client: httpx.AsyncClient, url: str, patience: float = PATIENCE) -> Any:  # noqa: ANN401 - JSON
+async def get_json(client: httpx.AsyncClient, url: str, patience: float = PATIENCE) -> Any:
     """Return the decoded answer of a GET, or None if there is no good one within `patience` seconds."""
     try:
         async with asyncio.timeout(patience):

@@ -6,6 +6,7 @@ in as few tokens as that takes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,7 +28,8 @@ class CellRecord:
         clip = Clip(limit)
         for output in self.outputs:
             alone = output.kind not in ("stdout", "stderr")
-            clip.add(f"\n{output.text}\n" if alone and clip.length else output.text, output.omitted)
+            text = _brief(output.text) if output.kind == "error" else output.text
+            clip.add(f"\n{text}\n" if alone and clip.length else text, output.omitted)
         return clip.text().strip("\n")
 
 
@@ -65,6 +67,18 @@ def _cell(cell: CellRecord, limit: int) -> str:
     if result.status == "timeout":
         return f"{said}The block was stopped: {result.reason}. Variables are kept. Do less per block."
     return f"{said}The kernel ended: {result.reason}. All variables are lost except your data; start again."
+
+
+def _brief(traceback: str) -> str:
+    """Return a traceback's lines of the model's own code and its message: the rest costs more than it tells."""
+    lines = traceback.splitlines()
+    own = [
+        f"{place.strip()}: {source.strip()}"
+        for place, source in itertools.pairwise(lines)
+        if place.startswith('  File "<cell') and source.startswith("    ")
+    ]
+    message = next((i for i in reversed(range(len(lines))) if lines[i][:1].strip()), 0)
+    return "\n".join([*own, *lines[message:]])
 
 
 _NOTHING = frozenset({"[]", "{}", "()", "set()", "None", "''"})

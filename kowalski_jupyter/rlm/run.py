@@ -25,6 +25,8 @@ from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.subcalls import RunCalls
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
+_SUBCALLS_PER_PLACE = 100
+
 OpenModel = Callable[[Report], Awaitable[ChatModel]]
 
 
@@ -132,6 +134,7 @@ class Run:
             seed=settings.seed,
             max_tokens=settings.subcall_tokens,
             temperature=settings.temperature,
+            most=settings.max_subcalls or _SUBCALLS_PER_PLACE * model.width,
         )
 
         async def new_kernel() -> Kernel:

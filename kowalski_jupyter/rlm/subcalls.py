@@ -48,6 +48,7 @@ class RunCalls:
         seed: the run's seed; every sub-call samples with a seed of its own, derived from it.
         max_tokens: the default length of a reply.
         temperature: how freely replies are sampled.
+        most: how many sub-calls the run may make.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class RunCalls:
         seed: int,
         max_tokens: int,
         temperature: float,
+        most: int,
     ) -> None:
         self.cell = ""
         self.answer: Answer | None = None
@@ -66,6 +68,7 @@ class RunCalls:
         self._seed = seed
         self._max_tokens = max_tokens
         self._temperature = temperature
+        self._left = most
         self._numbers = itertools.count(1)
         self._places = asyncio.Semaphore(model.width)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -84,11 +87,14 @@ class RunCalls:
             SubcallError: with the reason, for the model's code.
         """
         read = _Options.read(options, max_tokens=self._max_tokens)
+        self._book(1)
         return await self._guarded(self._ask(prompt, read))
 
     async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
         """Answer the prompts in order; an item that failed is ``{"error": reason}``."""
         read = _Options.read(options, max_tokens=self._max_tokens)
+
+        self._book(len(prompts))
 
         async def item(prompt: str) -> str | dict[str, str]:
             try:
@@ -107,6 +113,15 @@ class RunCalls:
         """Take the answer; the first one counts."""
         if self.answer is None:
             self.answer = answer
+
+    def _book(self, number: int) -> None:
+        """Refuse sub-calls before the first one is sent if there are more than the run has left."""
+        if number > self._left:
+            raise SubcallError(
+                f"That is {number:,} model calls, and this run has {self._left:,} left. Do it with code alone, or pick "
+                "the few parts that need judgement with code first."
+            )
+        self._left -= number
 
     async def _guarded(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run `work` as a task that `stop` reaches."""

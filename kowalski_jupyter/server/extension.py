@@ -31,7 +31,7 @@ class KowalskiExtension(ExtensionApp):
         """Add the browser's endpoints."""
         self.handlers.extend(HANDLERS)
 
-    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:  # noqa: ANN401 (jupyter_server's signature)
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Start the service. jupyter_server calls this once its event loop runs.
 
         Kernels, and terminals, inherit the environment: that is how they learn of the socket.

@@ -73,7 +73,7 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         return service
 
     @ws_authenticated
-    async def get(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (tornado's signature)
+    async def get(self, *args: Any, **kwargs: Any) -> None:
         """Upgrade to a websocket, for a user who is logged in."""
         await super().get(*args, **kwargs)
 

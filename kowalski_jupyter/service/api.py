@@ -46,7 +46,7 @@ class _Handler(RequestHandler):
         if not hmac.compare_digest(given.encode(), self.token.encode()):
             raise HTTPError(403, reason="Wrong token")
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 (tornado's signature)
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 (tornado's signature)
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(error, BadRequestError | UnknownRunError):
             self.set_status(400 if isinstance(error, BadRequestError) else 404)
@@ -54,7 +54,7 @@ class _Handler(RequestHandler):
         else:
             self.finish({"error": self._reason})
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 (tornado's signature)
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if not isinstance(value, (BadRequestError, UnknownRunError, StreamClosedError)):
             super().log_exception(typ, value, tb)
 

@@ -95,7 +95,7 @@ class ServiceClient:
         with self._stream("GET", f"/runs/{run_id}/events") as batches:
             yield batches
 
-    def answer(self, run_id: str) -> Any:  # noqa: ANN401 (any value)
+    def answer(self, run_id: str) -> Any:
         """Return the live value of a run's answer."""
         response = self._request("GET", f"/runs/{run_id}/answer")
         return decode_answer(response.headers["X-Kowalski-Kind"], response.content)
@@ -125,7 +125,7 @@ class ServiceClient:
         said = self._request("GET", "/info", timeout=CONNECT_SECONDS).json()
         return Info(said["version"], said["host"], Path(said["data_root"]))
 
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 (httpx's options)
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
@@ -135,7 +135,7 @@ class ServiceClient:
         return response
 
     @contextmanager
-    def _stream(self, method: str, path: str, **options: Any) -> Iterator[Iterator[list[Event]]]:  # noqa: ANN401
+    def _stream(self, method: str, path: str, **options: Any) -> Iterator[Iterator[list[Event]]]:
         try:
             with self._http.stream(method, path, **options) as response:
                 if response.is_error:

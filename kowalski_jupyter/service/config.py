@@ -27,6 +27,9 @@ class Kowalski(LoggingConfigurable):
     model = Unicode(help="Model id, or path of a .gguf file to embed. Default: KOWALSKI_MODEL.").tag(config=True)
     embedded = Bool(default_value=True, help="Whether the embedded model may be started.").tag(config=True)
     max_turns = Int(20, min=1, help="Replies the root model may give in a run.").tag(config=True)
+    max_subcalls = Int(
+        0, min=0, help="Sub-calls a run may make. 0: a hundred for each that its model works on at a time."
+    ).tag(config=True)
     timeout = Float(900.0, min=0.1, help="Seconds a run may take.").tag(config=True)
     temperature = Float(0.2, min=0.0, help="How freely replies are sampled.").tag(config=True)
     cell_timeout = Float(30.0, min=0.1, help="Seconds a code block may run, sub-calls not counted.").tag(config=True)
@@ -61,6 +64,7 @@ class Kowalski(LoggingConfigurable):
         return RunSettings(
             max_turns=options.get("max_turns") or self.max_turns,
             max_seconds=options.get("timeout") or self.timeout,
+            max_subcalls=self.max_subcalls or None,
             seed=options.get("seed") or 0,
             temperature=self.temperature,
         )

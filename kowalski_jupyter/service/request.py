@@ -37,7 +37,7 @@ class RunRequest:
         }
 
     @classmethod
-    def from_json(cls, body: Any, *, data_root: Path) -> RunRequest:  # noqa: ANN401 (from a stranger)
+    def from_json(cls, body: Any, *, data_root: Path) -> RunRequest:
         """Read a request.
 
         Args:

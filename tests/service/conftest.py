@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 import pytest
-from kowalski_jupyter.kernels.pack import pack
 
+from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.service.client import ServiceClient

@@ -215,3 +215,13 @@ def test_a_small_window_shortens_old_outputs_rather_than_failing(open_desk: Open
 
     assert outcome.value == "done"
     assert max(sizes) < (4096 - 1024) * 3
+
+
+def test_more_subcalls_than_the_run_has_left_are_refused_before_the_first(open_desk: Open) -> None:
+    code = "try:\n    llm_query_batched(['x'] * 11)\nexcept Exception as error:\n    print(error)"
+    with ScriptedServer([block(code), block("FINAL(1)")]) as server:
+        outcome = open_desk(server, max_subcalls=10).ask("What?", {"notes": NOTES})
+        told = server.requests[1].last("user")
+
+    assert "11 model calls, and this run has 10 left" in told
+    assert outcome.document["usage"]["subcalls"] == 0
