@@ -39,15 +39,19 @@ test('tells runs, model and machine, in both themes', async ({ page }) => {
   for (const theme of THEMES) {
     await setTheme(page, theme);
     await page.screenshot({ path: `test-results/panel-${theme}.png` });
-    await expectAccessible(page, '#kowalski-panel');
-    await expectAccessible(page, '.kowalski-status-item');
+    await expectAccessible(page, '#kowalski-panel', '.kowalski-status-item');
   }
 
   // The clock goes on between two messages.
   const clock = runs.nth(0).locator('.kowalski-status > :last-child');
   const before = await clock.textContent();
   await expect(clock).not.toHaveText(before);
+});
 
+test('shows one run in full', async ({ page }) => {
+  await openPanel(page);
+  const panel = panelOf(page);
+  const runs = panel.getByRole('listitem');
   await runs.nth(1).getByRole('button').click();
   await expect(panel.getByLabel('Answer')).toContainText('412');
   await panel
