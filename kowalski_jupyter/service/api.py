@@ -83,8 +83,8 @@ class _Info(_Handler):
     """What is here: version, host, and where a client may put packed data."""
 
     async def get(self) -> None:
-        await self.service.warm_up()
         self.finish({"version": __version__, "host": self.service.host, "data_root": str(self.service.data_root)})
+        await self.service.warm_up()
 
 
 class _Status(_Handler):

@@ -16,7 +16,12 @@ from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.rlm.events import Event, from_json
 from kowalski_jupyter.service.request import RunRequest
 
-CONNECT_SECONDS = 1.0
+_CONNECT_SECONDS = 1.0
+"""A socket that nobody listens on refuses at once; more than this is a machine in trouble."""
+
+_GREET_SECONDS = 5.0
+"""A service that listens may be slow to say hello on a busy machine; it is not gone."""
+
 _POLL_SECONDS = 0.02
 
 
@@ -51,7 +56,7 @@ class ServiceClient:
             transport=httpx.HTTPTransport(uds=socket),
             base_url="http://kowalski",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
         )
         try:
             self.info = self._greet()
@@ -122,7 +127,7 @@ class ServiceClient:
         self._request("DELETE", f"/runs/{run_id}")
 
     def _greet(self) -> Info:
-        said = self._request("GET", "/info", timeout=CONNECT_SECONDS).json()
+        said = self._request("GET", "/info", timeout=_GREET_SECONDS).json()
         return Info(said["version"], said["host"], Path(said["data_root"]))
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
