@@ -76,12 +76,15 @@ def _describe_plain(value: Any) -> Preview:
             return Preview("empty")
         first = next(iter(value))
         kind = type(first).__name__
-        keys = ""
+        length = ""
         if isinstance(first, Mapping):
-            keys = f" with the keys {_listed([_short.repr(key) for key in islice(first, _MOST_NAMES + 1)], len(first))}"
-        elif isinstance(first, Sequence):
-            keys = f" of length {len(first):,}"
-        summary = f"{_count(len(value), 'item')}, the first is a {kind}{keys}"
+            # Types, no values: a small model takes the first record for the one that is asked about.
+            fields = [f"{_short.repr(key)} ({type(first[key]).__name__})" for key in islice(first, _MOST_NAMES + 1)]
+            keys = _listed(fields, len(first))
+            return Preview(f"{_count(len(value), 'item')}, the first is a {kind} with the keys {keys}")
+        if isinstance(first, Sequence):
+            length = f" of length {len(first):,}"
+        summary = f"{_count(len(value), 'item')}, the first is a {kind}{length}"
         return Preview(summary, f"[0]: {_cut(_short.repr(first))}")
     return Preview(type(value).__name__, _cut(_short.repr(value)))
 

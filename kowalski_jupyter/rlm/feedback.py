@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kowalski_jupyter.kernels.base import CellResult, Output
 from kowalski_jupyter.rlm.protocol import ProblemKind, Reply
-from kowalski_jupyter.rlm.text import Clip
+from kowalski_jupyter.rlm.text import Clip, one_line
 
 
 @dataclass(slots=True)
@@ -22,6 +22,11 @@ class CellRecord:
     language: str
     outputs: list[Output] = field(default_factory=list)
     result: CellResult | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well."""
+        return self.result is not None and self.result.status not in ("ok", "final")
 
     def text(self, limit: int) -> str:
         """Return the outputs as one text, head-and-tail, with their true length."""
@@ -33,11 +38,12 @@ class CellRecord:
         return clip.text().strip("\n")
 
 
-def after_cells(cells: Sequence[CellRecord], *, turns_left: int, limit: int, again: bool = False) -> str:
+def after_cells(cells: Sequence[CellRecord], *, question: str, turns_left: int, limit: int, again: bool = False) -> str:
     """Return the message that carries the outputs of a turn's cells back.
 
     Args:
         cells: what ran.
+        question: what the user asked. It is repeated: after a long output a small model no longer knows it.
         turns_left: replies that the model has left.
         limit: characters that the outputs may take.
         again: whether the model sent the very code that it had sent before.
@@ -46,10 +52,10 @@ def after_cells(cells: Sequence[CellRecord], *, turns_left: int, limit: int, aga
     parts = [_cell(cell, share) for cell in cells]
     if again:
         parts.append("You sent this block before. Try another way.")
-    if turns_left == 1:
+    if not any(cell.failed for cell in cells):
+        parts.append(f"Question: {one_line(question, 400)}\n{_JUDGE if turns_left > 1 else _LAST}")
+    elif turns_left == 1:
         parts.append(_LAST)
-    elif all(cell.result is not None and cell.result.status == "ok" for cell in cells) and not again:
-        parts.append("If this answers the question, call FINAL; else look further.")
     return "\n\n".join(parts)
 
 
@@ -82,6 +88,7 @@ def _brief(traceback: str) -> str:
 
 
 _NOTHING = frozenset({"[]", "{}", "()", "set()", "None", "''"})
+_JUDGE = "If the output answers it, call FINAL with the answer; else look further."
 _LAST = "This is your last turn: call FINAL(value) with the best answer you have."
 
 

@@ -53,6 +53,7 @@ class Loop:
         calls: RunCalls,
         emit: Callable[[ev.Event], None],
     ) -> None:
+        self._question = question
         self._settings = settings
         self._model = model
         self._kernel = kernel
@@ -62,7 +63,7 @@ class Loop:
         self._languages = (kernel.language,)
         self._data_names = tuple(item.name for item in data)
         self._names = self._data_names
-        self._last_text = ""
+        self._sent: set[str] = set()
         self._stuck = 0
         self._history = History(
             [*opening(), Message("user", first_message(question, data))],
@@ -146,13 +147,22 @@ class Loop:
         left = self._settings.max_turns - turn
         if not left:
             return
-        again = text == self._last_text
+        code = "\n".join(block.code for block in reply.blocks) or text
+        again = code in self._sent
+        self._sent.add(code)
         self._stuck = self._stuck + 1 if again or not cells else 0
-        self._last_text = text
-        if again:
+        if again and any(cell.failed for cell in cells):
             self._history.forget_last()
+            self._emit(ev.Notice("The model repeated a block that had failed; it is asked anew, sampled more freely."))
+            return
         if cells:
-            said = feedback.after_cells(cells, turns_left=left, limit=self._settings.output_chars, again=again)
+            said = feedback.after_cells(
+                cells,
+                question=self._question,
+                turns_left=left,
+                limit=self._settings.output_chars,
+                again=again,
+            )
         else:
             said = feedback.after_trouble(reply, turns_left=left)
         self._emit(ev.Feedback(turn, said, trouble=not cells))
