@@ -207,7 +207,11 @@ SUMMARIES = {
     "text": ("one\ntwo\n", "8 characters, 2 lines", "one\ntwo\n"),
     "long": ("a" * 1_234_567, "1,234,567 characters, 1 line", "a" * 400),
     "bytes": (b"ab", "2 bytes", "b'ab'"),
-    "list": ([{"id": 1, "name": "x"}] * 1000, "1,000 items, the first is a dict with the keys 'id' (int), 'name' (str)", None),
+    "list": (
+        [{"id": 1, "name": "x"}] * 1000,
+        "1,000 items, the first is a dict with the keys 'id' (int), 'name' (str)",
+        None,
+    ),
     "dict": ({"a": 1, 2: 3}, "2 keys: 'a', 2", "{'a': 1, 2: 3}"),
     "frame": (pd.DataFrame({"a": [1], "b": ["x"]}), "1 row × 2 columns: a int64, b str", "   a  b\n0  1  x"),
     "table": (pa.table({"a": [1, 2]}), "2 rows × 1 column: a int64", "{'a': 1}\n{'a': 2}"),
