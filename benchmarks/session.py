@@ -98,7 +98,8 @@ def _script(implementation: Implementation, scenario: Scenario) -> Any:
     def script(request: Request) -> Reply | str:
         if _is_subcall(request):
             return Reply("ok", delay=scenario.subcall_seconds)
-        return next(replies)
+        # In one piece: a real model's tokens are read while it writes the next ones, not after its last.
+        return Reply(next(replies), whole=True)
 
     return script
 

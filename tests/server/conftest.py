@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted_server import ScriptedServer
+# The plugin's fixtures and hooks, for this folder alone: `pytest_plugins` would give its event loop to all tests.
+from pytest_jupyter.jupyter_core import *  # noqa: F403
+from pytest_jupyter.jupyter_server import *  # noqa: F403
 
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
+from tests.support.scripted_server import ScriptedServer
 
 
 @pytest.fixture
