@@ -1,0 +1,56 @@
+"""`jupyter kowalski doctor`: for everything that is missing, the command that fixes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kowalski_jupyter.cli import main
+from kowalski_jupyter.cli.doctor import Check, examine, report
+from kowalski_jupyter.service.config import Kowalski
+from tests.support.scripted_server import ScriptedServer
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without Jupyter extensions."""
+    monkeypatch.setattr("kowalski_jupyter.cli.doctor.jupyter_path", lambda *_: [str(tmp_path)])
+    monkeypatch.setattr("kowalski_jupyter.cli.doctor.jupyter_config_path", lambda: [str(tmp_path)])
+
+
+@pytest.mark.usefixtures("bare")
+def test_every_missing_thing_comes_with_its_fix() -> None:
+    missing = [check for check in examine(Kowalski(embedded=False)) if not check.ok]
+
+    assert {"browser extension", "server extension"} <= {check.name for check in missing}
+    assert all(check.fix for check in missing)
+
+
+@pytest.mark.usefixtures("bare")
+def test_without_a_sandbox_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    (sandbox,) = [check for check in examine(Kowalski(embedded=False)) if check.name == "sandbox"]
+
+    assert not sandbox.ok
+    assert "bubblewrap" in sandbox.fix
+
+
+def test_a_server_that_answers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(["x"], models=["my-model"]) as server:
+        monkeypatch.setenv("KOWALSKI_URL", server.url)
+        checks = examine()
+
+    assert any(check.ok and "my-model" in check.detail for check in checks if check.name.startswith("model"))
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_command_fails_while_something_needed_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 1
+    assert "fix: jupyter server extension enable kowalski_jupyter" in capsys.readouterr().out
+
+
+def test_the_report_shows_a_line_for_each_check_and_the_fix_below() -> None:
+    lines = report([Check("one", ok=True, detail="here"), Check("two", ok=False, detail="gone", fix="get two")])
+
+    assert lines.splitlines() == ["ok       one  here", "MISSING  two  gone", "              fix: get two"]
