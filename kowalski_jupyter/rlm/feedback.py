@@ -38,7 +38,15 @@ class CellRecord:
         return clip.text().strip("\n")
 
 
-def after_cells(cells: Sequence[CellRecord], *, question: str, turns_left: int, limit: int, again: bool = False) -> str:
+def after_cells(
+    cells: Sequence[CellRecord],
+    *,
+    question: str,
+    turns_left: int,
+    limit: int,
+    again: bool = False,
+    more: bool = False,
+) -> str:
     """Return the message that carries the outputs of a turn's cells back.
 
     Args:
@@ -47,9 +55,12 @@ def after_cells(cells: Sequence[CellRecord], *, question: str, turns_left: int, 
         turns_left: replies that the model has left.
         limit: characters that the outputs may take.
         again: whether the model sent the very code that it had sent before.
+        more: whether the reply held further blocks, which are written without having seen this output.
     """
     share = limit // max(1, len(cells))
     parts = [_cell(cell, share) for cell in cells]
+    if more:
+        parts.append("Only your first block was run. Send one block at a time.")
     if again:
         parts.append("You sent this block before. Try another way.")
     if not any(cell.failed for cell in cells):

@@ -162,6 +162,7 @@ class Loop:
                 turns_left=left,
                 limit=self._settings.output_chars,
                 again=again,
+                more=len(reply.blocks) > len(cells),
             )
         else:
             said = feedback.after_trouble(reply, turns_left=left)

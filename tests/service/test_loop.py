@@ -225,3 +225,13 @@ def test_more_subcalls_than_the_run_has_left_are_refused_before_the_first(open_d
 
     assert "11 model calls, and this run has 10 left" in told
     assert outcome.document["usage"]["subcalls"] == 0
+
+
+def test_of_several_blocks_the_first_is_run_and_the_model_is_told(open_desk: Open) -> None:
+    several = Reply(f"{block('a = 1')}\n{block('FINAL(a + 1)')}", whole=True)
+    with ScriptedServer([several, block("FINAL(a)")]) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES})
+        told = server.requests[1].last("user")
+
+    assert "Only your first block was run" in told
+    assert outcome.value == 1
