@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def call(*words: str | Path, path: str | None = None) -> str:
         environment["PATH"] = path
     done = subprocess.run(words, env=environment, text=True, capture_output=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,8 @@ class ThreadHost:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
+        if self._failure is not None:
+            raise ServiceError(f"The kowalski service ended badly: {self._failure}") from self._failure
 
     def _main(self) -> None:
         try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -71,8 +72,20 @@ def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
         desk.host.close()
         assert not Path(desk.host.socket).parent.exists()
         assert not [path for path in desk.root.rglob("*") if path.is_file()]
-    after = {child.pid for child in psutil.Process().children(recursive=True)}
-    assert after <= before
+    deadline = time.monotonic() + 10
+    while (left := new_children(before)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def new_children(before: set[int]) -> dict[int, str]:
+    """The command lines of this process's descendants that were not there before."""
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    left = {}
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left[child.pid] = f"{child.status()} {child.cmdline()}"
+    return left
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
