@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from examples.truth import QUESTIONS, Question, load
+from examples.truth import QUESTIONS, Question, load, passages
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.service.config import Kowalski
@@ -52,7 +52,9 @@ async def ask(service: Service, question: Question, data: Mapping[str, Any], see
         pass
     given = live.run.answer
     answer = None if given is None else decode_answer(given.kind, given.data)
-    return Result(question.agrees(answer, question.truth(data["entries"])), answer, live.trace.document())
+    return Result(
+        question.agrees(answer, question.truth(data["jargon"], data["entries"])), answer, live.trace.document()
+    )
 
 
 def row(question: Question, results: Sequence[Result]) -> str:
@@ -71,7 +73,8 @@ def row(question: Question, results: Sequence[Result]) -> str:
 
 async def main(options: argparse.Namespace) -> None:
     """Ask everything and print a Markdown table."""
-    data = dict(zip(("jargon", "entries"), load(), strict=True))
+    jargon, entries = load()
+    data = {"jargon": jargon, "entries": entries, "passages": passages(entries)}
     service = Service(Kowalski(), host="benchmark")
     rows = []
     try:

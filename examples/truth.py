@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,30 +24,34 @@ def load(path: Path = DATA) -> tuple[str, list[dict[str, str]]]:
 class Question:
     """One kind of question.
 
-    `data` names the variable that it is about: ``jargon``, the whole text, or ``entries``, the list. `truth`
-    works the answer out from the entries, and `agrees` says whether an answer is that truth.
+    `data` names the variable that it is about: ``jargon``, the whole text, ``entries``, the list, or
+    ``passages``, a few short paragraphs. `truth` works the answer out from the text and the list, and `agrees` says
+    whether an answer is that truth.
     """
 
     name: str
     needs: str
     data: str
     text: str
-    truth: Callable[[Entries], object]
+    truth: Callable[[str, Entries], object]
     agrees: Callable[[object, object], bool]
 
 
-def most_referred(entries: Entries) -> dict[str, int]:
-    """Return the three terms that other entries refer to most, with the number of references."""
-    return dict(Counter(re.findall(r"\{([^}]*)\}", " ".join(entry["text"] for entry in entries))).most_common(3))
+def lines_with_unix(jargon: str, entries: Entries) -> int:
+    """Return how many lines of the text mention Unix."""
+    del entries
+    return sum("Unix" in line for line in jargon.splitlines())
 
 
-def about_both(entries: Entries) -> int:
+def about_both(jargon: str, entries: Entries) -> int:
     """Return how many entries mention both Linux and Microsoft."""
+    del jargon
     return sum("Linux" in entry["text"] and "Microsoft" in entry["text"] for entry in entries)
 
 
-def forger(entries: Entries) -> str:
+def forger(jargon: str, entries: Entries) -> str:
     """Return who forged the kremvax posting: the name that follows these words in the entry."""
+    del jargon
     text = next(entry["text"] for entry in entries if entry["term"] == "kremvax")
     found = re.search(r"forged by ([A-Z]\w+ [A-Z]\w+)", text)
     if found is None:
@@ -56,30 +59,22 @@ def forger(entries: Entries) -> str:
     return found[1]
 
 
-# Read by a person in the five entries; `coiners` checks that the data says so.
-_COINERS = {
-    "cybercrud": "Ted Nelson",
-    "ice": "Tom Maddox",
-    "meme": "Richard Dawkins",
-    "syntactic sugar": "Peter Landin",
-    "Trojan horse": "Dan Edwards",
-}
+_MADE_BY = re.compile(r"\b(?:coined|designed|invented|popularized|written) by ([A-Z][a-z]+ [A-Z][a-z]+)")
 
 
-def coiners(entries: Entries) -> dict[str, str]:
-    """Return who coined each term whose entry says so in brackets: term to name."""
-    told = {entry["term"]: entry["text"] for entry in entries if "[coined by" in entry["text"]}
-    if told.keys() != _COINERS.keys() or any(_COINERS[term] not in told[term] for term in told):
-        raise LookupError("The entries that say “[coined by” are not the ones that were read.")
-    return _COINERS
+def passages(entries: Entries) -> list[str]:
+    """Return the short paragraphs that say, once, by whom something was made: what a user may have picked out."""
+    paragraphs = (" ".join(part.split()) for entry in entries for part in entry["text"].split("\n\n"))
+    return [part for part in paragraphs if len(part) < _SHORT and len(_MADE_BY.findall(part)) == 1]
 
 
-def same_counts(answer: object, truth: object) -> bool:
-    """Whether the answer, a dict or pairs, holds the true counts, in whatever order."""
-    try:
-        return bool(dict(answer) == truth)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        return False
+def makers(jargon: str, entries: Entries) -> list[str]:
+    """Return the person whom each of the passages names."""
+    del jargon
+    return [_MADE_BY.findall(passage)[0] for passage in passages(entries)]
+
+
+_SHORT = 300
 
 
 def same_number(answer: object, truth: object) -> bool:
@@ -93,25 +88,28 @@ def same_text(answer: object, truth: object) -> bool:
 
 
 def same_names(answer: object, truth: object) -> bool:
-    """Whether the answer, a dict, gives for each term the true name, whole and with little else around it."""
+    """Whether the answer is a list of as many texts, each with the true name in it and with little else."""
     return (
-        isinstance(answer, Mapping)
-        and isinstance(truth, Mapping)
-        and answer.keys() == truth.keys()
-        and all(isinstance(answer[key], str) and str(truth[key]) in answer[key] for key in truth)
-        and all(len(answer[key]) < 100 for key in truth)  # noqa: PLR2004 (a name or a sentence, not the entry)
+        isinstance(answer, list)
+        and isinstance(truth, list)
+        and len(answer) == len(truth)
+        and all(isinstance(said, str) and name in said for said, name in zip(answer, truth, strict=True))
+        and all(len(said) < _NAME for said in answer)
     )
+
+
+_NAME = 100
+"""Characters that a name may take, in a sentence at most; the passage itself is no answer."""
 
 
 QUESTIONS = (
     Question(
-        "cross-references",
+        "count",
         "counting with code",
         "jargon",
-        "Terms in braces, like {bit bucket}, refer to other entries. "
-        "Which three terms are referred to most often, and how many times each?",
-        most_referred,
-        same_counts,
+        "How many lines mention Unix?",
+        lines_with_unix,
+        same_number,
     ),
     Question(
         "filter",
@@ -130,12 +128,12 @@ QUESTIONS = (
         same_text,
     ),
     Question(
-        "coined",
+        "people",
         "a sub-call for each part",
-        "entries",
-        "Some entries say in brackets who coined the term: they contain “[coined by”. Ask the model, for each of "
-        "these entries, for the name of that person. Give a dict from term to name.",
-        coiners,
+        "passages",
+        "Each passage names a person. Ask the language model about each passage: who is it? "
+        "Give the list of the names.",
+        makers,
         same_names,
     ),
 )
