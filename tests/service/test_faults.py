@@ -17,7 +17,7 @@ import pytest
 
 from kowalski_jupyter.service.client import ServiceClient, ServiceError
 from kowalski_jupyter.service.config import Kowalski
-from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE, connect
+from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE, _thread_host, connect
 from tests.service.conftest import Desk, until
 from tests.service.test_loop import NOTES, block
 from tests.support.scripted_server import Reply, Request, ScriptedServer
@@ -173,10 +173,12 @@ def test_data_outside_the_data_folder_is_refused(open_desk: Open, tmp_path: Path
 def test_a_stale_socket_falls_back_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SOCKET_VARIABLE, str(tmp_path / "gone.sock"))
     monkeypatch.setenv(TOKEN_VARIABLE, "old")
-    client, line = connect(Kowalski(data_root=str(tmp_path / "runs"), url="http://127.0.0.1:9"))
+    config = Kowalski(data_root=str(tmp_path / "runs"), url="http://127.0.0.1:9")
+    client, line = connect(config)
     try:
         assert client.info.host == "this kernel"
         assert "gone" in line
         assert "\n" not in line
     finally:
         client.close()
+        _thread_host(config).close()
