@@ -50,7 +50,12 @@ def _event(cls: _E) -> _E:
 @_event
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """The first event. `data` holds name, type and summary of each variable; `path` is loop or direct."""
+    """The first event.
+
+    `data` holds name, type and summary of each variable; `path` is loop or direct. `settings` are those of
+    `RunSettings`, `options` what the user gave for this run alone. `parent` is the run whose code asked for this one, at
+    `depth` below the first; `origin` the run that this one continues, branches from or replays.
+    """
 
     type: ClassVar[str] = "run_started"
     run: str
@@ -60,6 +65,11 @@ class RunStarted(Event):
     data: list[dict[str, str]]
     max_turns: int
     max_seconds: float
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    parent: str = ""
+    depth: int = 0
+    origin: str = ""
 
 
 @_event
@@ -176,13 +186,19 @@ class CellFinished(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class SubcallStarted(Event):
-    """Code asked a model; the call waits for a place. `call` counts from 1 in the run; `prompt` is whole."""
+    """Code asked a model; the call waits for a place. `call` counts from 1 in the run; `prompt` is whole.
+
+    `key` names the prompt with all that shapes its reply (memo.py). `run` is the id of the child run that answers, if
+    one does.
+    """
 
     type: ClassVar[str] = "subcall_started"
     cell: str
     call: int
     model: str
     prompt: str
+    key: str = ""
+    run: str = ""
 
 
 @_event
@@ -197,7 +213,10 @@ class SubcallSent(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class SubcallFinished(Event):
-    """A sub-call ended with `reply`, or with `error` in words; `seconds` since it was sent."""
+    """A sub-call ended with `reply`, or with `error` in words; `seconds` since it was sent.
+
+    `remembered` says that the reply was known from an equal call and no model was asked.
+    """
 
     type: ClassVar[str] = "subcall_finished"
     call: int
@@ -206,6 +225,65 @@ class SubcallFinished(Event):
     seconds: float
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    remembered: bool = False
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class Folded(Event):
+    """Turns up to `turn` left the root's chat; `summary` stands for them, with `kept` facts added that it lacked.
+
+    Sizes in characters of the chat, before and after. `seconds` is the model's time.
+    """
+
+    type: ClassVar[str] = "folded"
+    turn: int
+    summary: str
+    kept: list[str]
+    before: int
+    after: int
+    seconds: float
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class Told(Event):
+    """The user added a note; the model reads it in its next turn."""
+
+    type: ClassVar[str] = "told"
+    text: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class LimitsRaised(Event):
+    """The user allowed the run more; `limits` holds the new values by the names of `RunSettings`."""
+
+    type: ClassVar[str] = "limits_raised"
+    limits: dict[str, float]
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked(Event):
+    """A run in steps waits for the user's word on a block that `cell` would run."""
+
+    type: ClassVar[str] = "approval_asked"
+    turn: int
+    cell: str
+    language: str
+    code: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class ApprovalGiven(Event):
+    """The user's word: the block runs as it is, runs as `code`, or does not run."""
+
+    type: ClassVar[str] = "approval_given"
+    cell: str
+    decision: Literal["run", "edit", "skip"]
+    code: str = ""
 
 
 @_event
@@ -222,11 +300,15 @@ class Feedback(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class Answered(Event):
-    """The run's answer. `value_type` and `text` are for people; the value itself is kept by the run."""
+    """The run's answer. `value_type` and `text` are for people; the value itself is kept by the run.
+
+    With `partial` it is the best that there was when a limit ended the run, which counts as failed.
+    """
 
     type: ClassVar[str] = "answered"
     value_type: str
     text: str
+    partial: bool = False
 
 
 @_event
