@@ -11,12 +11,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import scenarios as sc
 from benchmarks.implementations import ALL, Implementation
 from benchmarks.report import to_markdown
-from benchmarks.session import open_session
+from benchmarks.session import Session, open_session
 
 RESULTS = Path(__file__).parent / "results"
 WARM_RUNS = 3
@@ -35,7 +36,7 @@ class Bench:
     def measure(self, implementation: Implementation) -> None:
         """Measure one implementation once, in three fresh processes."""
         name = implementation.name
-        with open_session(implementation) as session:
+        with _session(implementation) as session:
             cold = session.run(sc.TEN_TURNS)
             self._add(name, [sc.FIRST_START, sc.COLD_RUN], cold)
             self._add(name, sc.RIGHT_AFTER, session.run(sc.TEN_TURNS))
@@ -43,11 +44,11 @@ class Bench:
                 for _ in range(WARM_RUNS):
                     time.sleep(PAUSE)
                     self._add(name, figures, session.run(scenario))
-        with open_session(implementation) as session:
+        with _session(implementation) as session:
             session.run(sc.TEN_TURNS)
             time.sleep(PAUSE)
             self._add(name, sc.CONTEXT, session.run(sc.LARGE_CONTEXT))
-        with open_session(implementation) as session:  # the sampling would cost time, the first run memory
+        with _session(implementation) as session:  # the sampling would cost time, the first run memory
             session.run(sc.TEN_TURNS)
             time.sleep(PAUSE)
             self._add(name, sc.MEMORY, session.run(sc.LARGE_CONTEXT, sample_memory=True))
@@ -55,6 +56,10 @@ class Bench:
     def _add(self, name: str, figures: Iterable[sc.Figure], trial: sc.Trial) -> None:
         for figure in figures:
             self.values[figure][name].append(figure.read(trial))
+
+
+def _session(implementation: Implementation) -> AbstractContextManager[Session]:
+    return open_session(implementation, {"max_subcalls": 10_000} if "max_subcalls" in implementation.options else {})
 
 
 def main() -> None:

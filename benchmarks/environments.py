@@ -1,4 +1,4 @@
-"""The peers' own virtual environment, so that nothing of theirs is in ours."""
+"""The peers' own virtual environments, each as its package index gives it, so that nothing of theirs is in ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 _FOLDER = ROOT / ".venv-bench"
-_REQUIREMENTS = "rlms==0.1.3\ndspy==3.4.1\nipykernel==7.4.0\njupyter_client==8.10.0\n"
+_REQUIREMENTS = {
+    "rlms": "rlms==0.1.3 ipykernel==7.4.0 jupyter_client==8.10.0",
+    "dspy": "dspy==3.4.1",
+    "fabric": "fabric-rlm==0.6.9",
+}
 
 
 def our_python() -> Path:
@@ -17,12 +21,13 @@ def our_python() -> Path:
     return Path(sys.executable)
 
 
-def peers_python() -> Path:
-    """Return the interpreter that has the peers; installs them the first time."""
-    python, stamp = _FOLDER / "bin" / "python", _FOLDER / "requirements.txt"
-    if not stamp.exists() or stamp.read_text() != _REQUIREMENTS:
-        print("Installing the peers into .venv-bench …", file=sys.stderr)
-        venv.create(_FOLDER, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *_REQUIREMENTS.split()], check=True)
-        stamp.write_text(_REQUIREMENTS)
+def peer_python(peer: str) -> Path:
+    """Return the interpreter that has one of the peers; installs it the first time."""
+    folder, requirements = _FOLDER / peer, _REQUIREMENTS[peer]
+    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
+    if not stamp.exists() or stamp.read_text() != requirements:
+        print(f"Installing {peer} into {folder.relative_to(ROOT)} …", file=sys.stderr)
+        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements.split()], check=True)
+        stamp.write_text(requirements)
     return python

@@ -1,12 +1,13 @@
-"""Who is measured, and how each wants its root model to write."""
+"""Who is measured, and how each wants its models to write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from benchmarks.environments import our_python, peers_python
+from benchmarks.environments import our_python, peer_python
 
 DRIVERS = Path(__file__).parent / "drivers"
 
@@ -15,25 +16,38 @@ DRIVERS = Path(__file__).parent / "drivers"
 class Implementation:
     """One implementation.
 
-    `what` says which, and how it was set up. `driver` is the program that asks it (drivers/), run by what
-    `python` returns. `write` makes a root reply of code, `finish` the code that ends a run with an expression's
-    value.
+    Attributes:
+        name: in tables and on the command line.
+        what: which version it is, and how it was set up.
+        driver: the program that asks it (drivers/), run by what `python` returns.
+        finish: makes the code that ends a run with an expression's value.
+        options: the limits that it can be given; its driver has their names (drivers/line.py).
+        tag: of the fence around a root model's code.
+        wrap: makes a root reply of its body, prose and fences.
+        query: makes the expression of a sub-call from that of its prompt.
+        batch: makes the expression of many sub-calls from that of a list of prompts.
+        say: makes what a sub-model replies from the text that the code is to get.
     """
 
     name: str
     what: str
     driver: str
     python: Callable[[], Path]
-    write: Callable[[str], str]
     finish: Callable[[str], str]
+    options: frozenset[str] = frozenset()
+    tag: str = "repl"
+    wrap: Callable[[str], str] = "Go on.\n\n{}".format
+    query: Callable[[str], str] = "llm_query({})".format
+    batch: Callable[[str], str] = "llm_query_batched({})".format
+    say: Callable[[str], str] = str
 
+    def fence(self, code: str, *, tag: str | None = None) -> str:
+        """Return a fenced block of code."""
+        return f"```{self.tag if tag is None else tag}\n{code}\n```\n"
 
-def _fence(code: str) -> str:
-    return f"Go on.\n\n```repl\n{code}\n```\n"
-
-
-def _dspy_fields(code: str) -> str:
-    return f"[[ ## reasoning ## ]]\nGo on.\n\n[[ ## code ## ]]\n```python\n{code}\n```\n\n[[ ## completed ## ]]"
+    def write(self, code: str) -> str:
+        """Return a root reply that holds one block of code."""
+        return self.wrap(self.fence(code))
 
 
 OURS = Implementation(
@@ -41,23 +55,50 @@ OURS = Implementation(
     "this checkout: service in a process of its own, sandboxed child kernels",
     "kowalski.py",
     our_python,
-    _fence,
-    lambda value: f"FINAL({value})",
+    "FINAL({})".format,
+    frozenset({"timeout", "cell_timeout", "depth"}),
 )
+_finish_rlms = "answer['content'] = str({})\nanswer['ready'] = True".format
 RLMS = Implementation(
     "rlms",
     "rlms 0.1.3: environment ipython, kernel in a process of its own, no sandbox",
     "rlms.py",
-    peers_python,
-    _fence,
-    lambda value: f"answer['content'] = str({value})\nanswer['ready'] = True",
+    partial(peer_python, "rlms"),
+    _finish_rlms,
+    frozenset({"timeout", "cell_timeout", "max_errors", "depth"}),
+)
+RLMS_LOCAL = Implementation(
+    "rlms-local",
+    "rlms 0.1.3: environment local (its default), in the asking process, no sandbox",
+    "rlms_local.py",
+    partial(peer_python, "rlms"),
+    _finish_rlms,
+    frozenset({"timeout", "max_errors", "depth"}),
 )
 DSPY = Implementation(
     "dspy",
     "dspy 3.4.1: LocalInterpreter, in a process of its own, no sandbox (its default needs Deno)",
     "dspy_rlm.py",
-    peers_python,
-    _dspy_fields,
-    lambda value: f"SUBMIT(answer=str({value}))",
+    partial(peer_python, "dspy"),
+    "SUBMIT(answer=str({}))".format,
+    frozenset({"cell_timeout", "max_subcalls"}),
+    tag="python",
+    wrap="[[ ## reasoning ## ]]\nGo on.\n\n[[ ## code ## ]]\n{}\n[[ ## completed ## ]]".format,
+)
+_FIELDS = "'question -> answer', question={}".format
+FABRIC = Implementation(
+    "fabric",
+    "fabric-rlm 0.6.9: its own engine, worker in a process of its own, no sandbox",
+    "fabric.py",
+    partial(peer_python, "fabric"),
+    "SUBMIT(answer=str({}))".format,
+    frozenset({"cell_timeout"}),
+    tag="python",
+    query=lambda prompt: f"(await predict({_FIELDS(prompt)})).answer",
+    batch=lambda prompts: (
+        f"[r.answer for r in await __import__('asyncio').gather(*[predict({_FIELDS('p')}) for p in {prompts}])]"
+    ),
+    say="[[ ## answer ## ]]\n{}\n\n[[ ## completed ## ]]".format,
 )
 ALL = (OURS, RLMS, DSPY)
+"""Those whose overheads are measured."""

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import re
+import signal
 import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import IO, Any
+
+import psutil
 
 from benchmarks.environments import ROOT
 from benchmarks.implementations import DRIVERS, Implementation
 from benchmarks.memory import PeakMemory
-from benchmarks.scenarios import CALLS, SUBCALL, Scenario, Trial
+from benchmarks.scenarios import CALLS, Scenario, Trial
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 
 # The answer of llama.cpp's /props, so that who asks for it knows how many requests may be sent at a time.
 _PROPS = {"total_slots": CALLS, "default_generation_settings": {"n_ctx": 131072}}
+_QUESTION = "What is the answer?"
+_SUBCALL = re.compile(r"(?:\[\[ ## question ## \]\]\n)?SUBCALL \d")  # with or without dspy's name of the field
+
+
+class DriverError(Exception):
+    """A driver's process has ended, or says nothing within the time given."""
 
 
 class Session:
@@ -28,67 +41,139 @@ class Session:
         implementation: Implementation,
         server: ScriptedServer,
         process: subprocess.Popen[str],
+        errors: IO[str],
         spawned: float,
     ) -> None:
+        self.server = server
         self._implementation = implementation
-        self._server = server
         self._process = process
+        self._errors = errors
         self._spawned = spawned
         self._context_size = 0
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def run(self, scenario: Scenario, *, sample_memory: bool = False) -> Trial:
         """Run a scenario once.
 
         Raises:
-            RuntimeError: the answer is wrong, or the process has ended.
+            RuntimeError: the answer is wrong.
+            DriverError: the process has ended.
         """
         if scenario.context_size != self._context_size:
-            self._tell({"context_size": scenario.context_size})
+            self.tell({"context_size": scenario.context_size})
             self._context_size = scenario.context_size
-        self._server.script = _script(self._implementation, scenario)
-        seen = len(self._server.requests)
+        self.server.script = _script(self._implementation, scenario)
+        seen = len(self.server.requests)
         memory = PeakMemory(self._process.pid)
-        if sample_memory:
-            with memory:
-                said = self._tell({"question": "What is the answer?"})
-        else:
-            said = self._tell({"question": "What is the answer?"})
-        if said["answer"] != scenario.expected:
-            raise RuntimeError(f"{self._implementation.name}: {said['answer']!r} instead of {scenario.expected!r}")
-        requests = self._server.requests[seen:]
-        subcalls = [request for request in requests if _is_subcall(request)]
-        root = [request for request in requests if not _is_subcall(request)]
+        with memory if sample_memory else nullcontext():
+            said = self.ask()
+        if said.get("answer") != scenario.expected:
+            raise RuntimeError(f"{self._implementation.name}: {said!r} instead of {scenario.expected!r}")
+        requests = self.server.requests[seen:]
+        subcalls = [request for request in requests if is_subcall(request)]
+        root = [request for request in requests if not is_subcall(request)]
         return Trial(self._spawned, said["asked"], said["answered"], root, subcalls, memory.added)
 
-    def _tell(self, command: dict[str, Any]) -> dict[str, Any]:
+    def ask(self) -> dict[str, Any]:
+        """Ask the question and return what the driver says when the run has ended."""
+        return self.tell({"question": _QUESTION})
+
+    def tell(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a command and wait for what the driver says to it."""
+        self.send(command)
+        return self.receive()
+
+    def send_question(self) -> None:
+        """Ask the question and do not wait; see `receive`."""
+        self.send({"question": _QUESTION})
+
+    def send(self, command: Mapping[str, Any]) -> None:
+        """Send a command."""
         assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise DriverError(self._last_words()) from None
+
+    def receive(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return what the driver says next.
+
+        Raises:
+            DriverError: its process has ended.
+            TimeoutError: it says nothing within `timeout` seconds.
+        """
+        try:
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"nothing within {timeout:g} s") from None
         if not line:
-            raise RuntimeError(f"{self._implementation.name}: its process has ended: see above")
+            raise DriverError(self._last_words())
         return dict(json.loads(line))
+
+    def interrupt(self) -> None:
+        """Do what Ctrl+C does to the process that asks."""
+        self._process.send_signal(signal.SIGINT)
+
+    def close(self, *, force: bool = False) -> None:
+        """End the process: when it is ready, or by `force` with everything below it."""
+        family = _family(self._process.pid) if force else []
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout
+        self._process.stdout.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        said = [line.strip() for line in self._errors if line.strip()]
+        return f"its process has ended: {said[-1] if said else 'without a word'}"
 
 
 @contextmanager
-def open_session(implementation: Implementation) -> Iterator[Session]:
-    """Start a process of an implementation, on a scripted server of its own."""
-    with ScriptedServer(routes={"/props": _PROPS}) as server:
-        python = implementation.python()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def open_session(implementation: Implementation, options: Mapping[str, float] | None = None) -> Iterator[Session]:
+    """Start a process of an implementation, on a scripted server of its own.
+
+    Args:
+        implementation: whose.
+        options: the limits that it is given, see drivers/line.py.
+    """
+    with ScriptedServer(routes={"/props": _PROPS}) as server, tempfile.TemporaryFile("w+") as errors:
         spawned = time.monotonic()
         process = subprocess.Popen(
-            [python, DRIVERS / implementation.driver, server.url],
+            [implementation.python(), DRIVERS / implementation.driver, server.url, json.dumps(options or {})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+        session = Session(implementation, server, process, errors, spawned)
         try:
-            yield Session(implementation, server, process, spawned)
-        finally:
-            process.communicate()
+            yield session
+        except BaseException:
+            session.close(force=True)
+            raise
+        session.close()
+
+
+def is_subcall(request: Request) -> bool:
+    """Return whether code asked this, rather than the loop."""
+    return _SUBCALL.match(request.last("user")) is not None
 
 
 def _script(implementation: Implementation, scenario: Scenario) -> Any:
@@ -96,7 +181,7 @@ def _script(implementation: Implementation, scenario: Scenario) -> Any:
     replies = iter([implementation.write(code) for code in codes])
 
     def script(request: Request) -> Reply | str:
-        if _is_subcall(request):
+        if is_subcall(request):
             return Reply("ok", delay=scenario.subcall_seconds)
         # In one piece: a real model's tokens are read while it writes the next ones, not after its last.
         return Reply(next(replies), whole=True)
@@ -104,5 +189,9 @@ def _script(implementation: Implementation, scenario: Scenario) -> Any:
     return script
 
 
-def _is_subcall(request: Request) -> bool:
-    return request.last("user").startswith(SUBCALL)
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a process and all below it."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import dspy
 from dspy.primitives.local_interpreter import LocalInterpreter
-from line import serve
+from line import arguments, serve
 
-dspy.configure(lm=dspy.LM("openai/scripted", api_base=f"{sys.argv[1]}/v1", api_key="none", cache=False))
-engine = dspy.RLM("context, question -> answer", max_llm_calls=10_000, interpreter_factory=LocalInterpreter)
-
+url, options = arguments()
+dspy.configure(lm=dspy.LM("openai/scripted", api_base=f"{url}/v1", api_key="none", cache=False))
+engine = dspy.RLM(
+    "context, question -> answer",
+    max_llm_calls=options.get("max_subcalls", 50),  # its own default
+    interpreter_factory=partial(LocalInterpreter, execution_timeout=options.get("cell_timeout")),
+)
 serve(lambda question, context: engine(context=context, question=question).answer)

@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from line import serve
+from line import arguments, serve
 
 from kowalski_jupyter.magics.variables import pack_all
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.request import RunRequest
 
+_CANCEL_SECONDS = 5.0
+
+url, options = arguments()
+settings = {name: options.pop(name) for name in ("cell_timeout",) if name in options}  # the service's, not a run's
 host = subprocess.Popen(
-    [sys.executable, Path(__file__).with_name("service_host.py"), sys.argv[1]],
+    [sys.executable, Path(__file__).with_name("service_host.py"), url, json.dumps(settings)],
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     text=True,
@@ -29,11 +33,15 @@ def ask(question: str, context: str) -> Any:
     """Run once; the trace is folded as it comes, as for a cell's display."""
     data = pack_all(["context"], {"context": context}, client.info.data_root)
     trace = Trace()
-    with client.run(RunRequest(question, data)) as batches:
-        for batch in batches:
-            for event in batch:
-                trace.apply(event)
-            trace.document()
+    try:
+        with client.run(RunRequest(question, data, options)) as batches:
+            for batch in batches:
+                for event in batch:
+                    trace.apply(event)
+                trace.document()
+    except KeyboardInterrupt:
+        client.ended(trace.run, within=_CANCEL_SECONDS)
+        raise
     if trace.state != "done":
         raise RuntimeError(trace.error)
     return client.answer(trace.run)

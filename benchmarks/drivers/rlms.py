@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from line import arguments, serve
+from rlms_engine import make_engine
 
-from line import serve
-from rlm import RLM
-
-engine = RLM(
-    backend="openai",
-    backend_kwargs={"model_name": "scripted", "base_url": f"{sys.argv[1]}/v1", "api_key": "none"},
-    environment="ipython",
-    environment_kwargs={"kernel_mode": "subprocess"},
-)
-
+_, options = arguments()
+engine = make_engine("ipython", kernel_mode="subprocess", cell_timeout=options.get("cell_timeout"))
 serve(lambda question, context: engine.completion(context, root_prompt=question).response)

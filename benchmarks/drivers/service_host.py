@@ -8,7 +8,8 @@ import sys
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.host import ThreadHost
 
-host = ThreadHost(Kowalski(url=sys.argv[1]))
+url, settings = sys.argv[1:]
+host = ThreadHost(Kowalski(url=url, embedded=False, **json.loads(settings)))
 print(json.dumps({"socket": host.socket, "token": host.token}), flush=True)
 sys.stdin.read()
 host.close()

@@ -47,8 +47,8 @@ class Reply:
     """One answer. Times in seconds.
 
     `delay` is before the first byte of the body, `token_delay` before each token. With ``whole`` the
-    text comes in one chunk, else in tokens of a word each. `shape` says how chunks carry text: ``plain``,
-    ``nulls`` (explicit nulls everywhere), ``parts`` (content as a list of parts).
+    text comes in one chunk, else in tokens of a word each. `shape` says how text is carried: ``plain``,
+    ``nulls`` (explicit nulls everywhere, an empty text included), ``parts`` (content as a list of parts).
     """
 
     text: str = ""
@@ -75,7 +75,10 @@ class Reply:
 
 @dataclass
 class Request:
-    """One chat completion as it came. Times are `time.monotonic()`."""
+    """One chat completion as it came. Times are `time.monotonic()`.
+
+    `chunks` is how many chunks of a slow reply were written before its end, or before the client went away.
+    """
 
     number: int
     payload: dict[str, Any]
@@ -83,6 +86,7 @@ class Request:
     started: float
     ended: float | None = None
     disconnected: float | None = None
+    chunks: int = 0
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -337,6 +341,8 @@ class _Connection(asyncio.Protocol):
             for event in _events(payload, reply):
                 await asyncio.sleep(reply.token_delay)
                 self._write(_framed(event))
+                if self.request:
+                    self.request.chunks += 1
             await self._misbehave(reply.fault)
         self.task = None
         self._end(disconnected=False)
@@ -413,7 +419,10 @@ def _events(payload: dict[str, Any], reply: Reply) -> Iterator[bytes]:
 
 
 def _whole(payload: dict[str, Any], reply: Reply) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    content: Any = [{"type": "text", "text": reply.text}] if reply.shape == "parts" else reply.text
+    if reply.shape == "nulls" and not reply.text:
+        content = None
+    message: dict[str, Any] = {"role": "assistant", "content": content}
     if reply.reasoning:
         message[reply.reasoning_key] = reply.reasoning
     choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}

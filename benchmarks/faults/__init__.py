@@ -1,0 +1,1 @@
+"""Faults of RLM implementations: what must not happen, driven through a scripted model. See __main__.py."""
