@@ -59,7 +59,9 @@ def forger(jargon: str, entries: Entries) -> str:
     return found[1]
 
 
-_MADE_BY = re.compile(r"\b(?:coined|designed|invented|popularized|written) by ([A-Z][a-z]+ [A-Z][a-z]+)")
+_MADE_BY = re.compile(
+    r"\b(?:coined|created|designed|developed|invented|written) by ([A-Z][a-z]+ [A-Z][a-z]+)",
+)
 
 
 def passages(entries: Entries) -> list[str]:
@@ -69,12 +71,12 @@ def passages(entries: Entries) -> list[str]:
 
 
 def makers(jargon: str, entries: Entries) -> list[str]:
-    """Return the person whom each of the passages names."""
+    """Return whom each of the passages says that something is by."""
     del jargon
     return [_MADE_BY.findall(passage)[0] for passage in passages(entries)]
 
 
-_SHORT = 300
+_SHORT = 350
 
 
 def same_number(answer: object, truth: object) -> bool:
@@ -88,12 +90,12 @@ def same_text(answer: object, truth: object) -> bool:
 
 
 def same_names(answer: object, truth: object) -> bool:
-    """Whether the answer is a list of as many texts, each with the true name in it and with little else."""
+    """Whether the answer is a list of as many texts, each with the true last name in it and with little else."""
     return (
         isinstance(answer, list)
         and isinstance(truth, list)
         and len(answer) == len(truth)
-        and all(isinstance(said, str) and name in said for said, name in zip(answer, truth, strict=True))
+        and all(isinstance(said, str) and name.split()[-1] in said for said, name in zip(answer, truth, strict=True))
         and all(len(said) < _NAME for said in answer)
     )
 
@@ -131,8 +133,7 @@ QUESTIONS = (
         "people",
         "a sub-call for each part",
         "passages",
-        "Each passage names a person. Ask the language model about each passage: who is it? "
-        "Give the list of the names.",
+        "Ask the language model about each passage: who came up with it? Give the list of the names.",
         makers,
         same_names,
     ),

@@ -7,10 +7,10 @@ thrown away with it. `Kernels` (pool.py) hands them out. The code in a kernel re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 OutputKind = Literal["stdout", "stderr", "result", "display", "error"]
 CellStatus = Literal["ok", "error", "final", "timeout", "died", "interrupted"]
@@ -78,27 +78,59 @@ class DataItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The value given to `FINAL`, as data: `kind` names the encoding of `data` (see values.py)."""
+class Value:
+    """A value on its way out of a child kernel, as data: `kind` names the encoding of `data` (see prelude/decode.py).
 
-    kind: Literal["json", "bytes", "arrow", "pandas", "polars", "series", "numpy"]
+    `type` and `text` are for people: the type's name, and the value in words, cut to some 20,000 characters.
+    """
+
+    kind: Literal["json", "bytes", "arrow", "pandas", "polars", "series", "numpy", "png", "plotly"]
     type: str
     text: str
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question for a child run, with the value that it is about, or None if the question says it all."""
+
+    question: str
+    context: Value | None = None
+
+
+Function = Literal["llm_query", "rlm_query", "helpers"]
+"""A group of functions in the namespace of a run's code.
+
+``llm_query`` stands for itself, ``llm_query_batched`` and their async forms, ``rlm_query`` likewise; ``helpers`` for
+``chunks``, ``search``, ``map_query``, ``vote`` and ``tree_reduce``, of which the last three need ``llm_query``.
+"""
+FUNCTIONS: tuple[Function, ...] = get_args(Function)
+
+
 class Calls(Protocol):
-    """What code in a child kernel may ask of its run. The run implements it."""
+    """What code in a child kernel may ask of its run. The run implements it.
 
-    async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> str:
-        """Answer one prompt. Raises with a message for the model's code if it cannot."""
+    `options` holds what the code gave by keyword, as JSON: for prompts ``model`` (an id), ``schema`` (a JSON
+    Schema that the reply must fulfil), ``max_tokens`` and ``sample`` (an int: the same prompt with another number is
+    answered anew); for queries ``model``. The run refuses what it does not know.
+    """
+
+    async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
+        """Answer one prompt: a text, or the JSON value that ``schema`` asks for.
+
+        Raises with a message for the model's code if it cannot.
+        """
         ...
 
-    async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
-        """Answer many prompts, in order. An item that failed is ``{"error": text}``, never an exception."""
+    async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any | Exception]:
+        """Answer many prompts, in order. An item that failed is an exception, and is never raised."""
         ...
 
-    async def final(self, answer: Answer) -> None:
+    async def rlm_query_batched(self, queries: Sequence[Query], options: Mapping[str, Any]) -> list[Value | Exception]:
+        """Answer each query by a run of its own, in order. An item that failed is an exception, never raised."""
+        ...
+
+    async def final(self, answer: Value) -> None:
         """Take the run's answer. The first one counts."""
         ...
 
@@ -137,8 +169,12 @@ class Kernels(Protocol):
         """Begin to keep spares warm, in the background."""
         ...
 
-    async def acquire(self, language: str, *, data: Sequence[DataItem], calls: Calls) -> Kernel:
+    async def acquire(
+        self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
+    ) -> Kernel:
         """Return a kernel with `data` loaded under its names (and as ``context``), ready for the first cell.
+
+        Its code finds the `functions` that the run allows, and no others.
 
         Leaves the items' files where they are, so that a run can have another kernel when its first died.
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from kowalski_jupyter.models.base import ChatModel, Message, ModelError, Sampling, Usage
+from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
+from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream
 
@@ -21,7 +22,7 @@ class Asked:
 
 
 async def ask(
-    model: ChatModel,
+    endpoint: Endpoint,
     messages: Sequence[Message],
     sampling: Sampling,
     *,
@@ -33,7 +34,7 @@ async def ask(
     """Stream one reply.
 
     Args:
-        model: the root model.
+        endpoint: the root model.
         messages: the chat so far.
         sampling: how to sample.
         turn: the turn's number, for the events.
@@ -53,7 +54,7 @@ async def ask(
     finish_reason = ""
     block: Block | None = None
     try:
-        async with aclosing(model.stream(messages, sampling)) as deltas:
+        async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
             async for delta in deltas:
                 usage = delta.usage or usage
                 finish_reason = delta.finish_reason or finish_reason

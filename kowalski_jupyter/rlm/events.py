@@ -53,8 +53,8 @@ class RunStarted(Event):
     """The first event.
 
     `data` holds name, type and summary of each variable; `path` is loop or direct. `settings` are those of
-    `RunSettings`, `options` what the user gave for this run alone. `parent` is the run whose code asked for this one, at
-    `depth` below the first; `origin` the run that this one continues, branches from or replays.
+    `RunSettings`, `options` what the user gave for this run alone. `parent` is the run whose code asked for this
+    one, at `depth` below the first; `origin` the run that this one continues, branches from or replays.
     """
 
     type: ClassVar[str] = "run_started"

@@ -17,11 +17,13 @@ from kowalski_jupyter.rlm.text import Clip, one_line
 
 @dataclass(slots=True)
 class CellRecord:
-    """A cell of the current turn with what it printed, as the model will hear of it."""
+    """A cell of the current turn with what it printed, as the model will hear of it; `skipped` by the user's word."""
 
     language: str
+    code: str
     outputs: list[Output] = field(default_factory=list)
     result: CellResult | None = None
+    skipped: bool = False
 
     @property
     def failed(self) -> bool:
@@ -43,6 +45,7 @@ def after_cells(
     *,
     question: str,
     turns_left: int,
+    left: str,
     limit: int,
     again: bool = False,
     more: bool = False,
@@ -53,6 +56,7 @@ def after_cells(
         cells: what ran.
         question: what the user asked. It is repeated: after a long output a small model no longer knows it.
         turns_left: replies that the model has left.
+        left: the whole budget that is left, in one line.
         limit: characters that the outputs may take.
         again: whether the model sent the very code that it had sent before.
         more: whether the reply held further blocks, which are written without having seen this output.
@@ -63,6 +67,7 @@ def after_cells(
         parts.append("Only your first block was run. Send one block at a time.")
     if again:
         parts.append("You sent this block before. Try another way.")
+    parts.append(left)
     if not any(cell.failed for cell in cells):
         parts.append(f"Question: {one_line(question, 400)}\n{_JUDGE if turns_left > 1 else _LAST}")
     elif turns_left == 1:
@@ -73,6 +78,8 @@ def after_cells(
 def _cell(cell: CellRecord, limit: int) -> str:
     text = cell.text(limit)
     result = cell.result
+    if cell.skipped:
+        return "The user did not let this block run. Find another way, or one that asks for less."
     if result is None or result.status in ("ok", "final"):
         if not text:
             return "Output: nothing. Either nothing was found, or the block shows nothing: end it with an expression."
@@ -101,6 +108,11 @@ def _brief(traceback: str) -> str:
 _NOTHING = frozenset({"[]", "{}", "()", "set()", "None", "''"})
 _JUDGE = "If the output answers it, call FINAL with the answer; else look further."
 _LAST = "This is your last turn: call FINAL(value) with the best answer you have."
+
+
+def with_notes(said: str, notes: Sequence[str]) -> str:
+    """Return a message with what the user has added since the last one."""
+    return "\n\n".join([said, *(f"The user adds: {note}" for note in notes)])
 
 
 def after_trouble(reply: Reply, *, turns_left: int) -> str:

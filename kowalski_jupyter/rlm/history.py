@@ -1,59 +1,104 @@
-"""The root model's chat, kept within the window that its server really has."""
+"""The root model's chat: what stays, what was folded, and the turns since."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import Message
 from kowalski_jupyter.rlm.text import head_and_tail
 
-_CHARS_PER_TOKEN = 3  # code and numbers run denser than prose; too few tokens guessed means a refused prompt
+_KEPT = 2
+"""Turns that are never folded: the model is in the middle of them."""
+
 _SHORT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TurnNote:
+    """What a fold must not lose of a turn.
+
+    `says` is the model's own sentence about it, `names` the variables that its code bound, `shown` its output in one
+    line where it was short, else how long it was.
+    """
+
+    turn: int
+    says: str
+    names: tuple[str, ...]
+    shown: str
+
+    def line(self) -> str:
+        """Return the note in one line."""
+        return f"Turn {self.turn}: {self.says} → {self.shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    reply: str
+    said: str
+    note: TurnNote
 
 
 class History:
     """Opening and question, then replies and feedback in turn.
 
-    Append-only, so that the server's prefix cache keeps hitting, until it no longer fits: then the
-    oldest outputs are shortened first and the oldest turns left out next. The question always stays.
+    Append-only between folds, so that the server's prefix cache keeps hitting.
 
     Args:
         opening: the messages that stay: the system prompt, examples, the question.
-        window: the served context in tokens, or None where the server does not say.
-        reply_tokens: room to leave for the next reply, in tokens.
     """
 
-    def __init__(self, opening: Sequence[Message], *, window: int | None, reply_tokens: int) -> None:
+    def __init__(self, opening: Sequence[Message]) -> None:
         self._head = list(opening)
-        self._turns: list[tuple[Message, Message]] = []
-        self._room = None if window is None else (window - reply_tokens) * _CHARS_PER_TOKEN
+        self._summary = ""
+        self._turns: list[_Turn] = []
+        self._folded: list[TurnNote] = []
 
     @property
     def messages(self) -> list[Message]:
         """The chat as it is sent next."""
-        return [*self._head, *(message for turn in self._turns for message in turn)]
+        fold = [Message("assistant", self._summary), Message("user", _FOLDED)] if self._summary else []
+        turns = (
+            message
+            for turn in self._turns
+            for message in (Message("assistant", turn.reply), Message("user", turn.said))
+        )
+        return [*self._head, *fold, *turns]
 
-    def add(self, reply: str, feedback: str) -> bool:
-        """Append a reply and what is said to it. Return whether older turns had to be shortened for it."""
-        self._turns.append((Message("assistant", reply or "(empty)"), Message("user", feedback)))
-        return self._make_room()
+    def text(self) -> str:
+        """Return the whole chat as one text, to be measured."""
+        return "".join(message.content for message in self.messages)
+
+    def add(self, reply: str, said: str, note: TurnNote) -> None:
+        """Append a reply and what is said to it."""
+        self._turns.append(_Turn(reply or "(empty)", said, note))
 
     def forget_last(self) -> None:
         """Drop the last turn: a model that reads its own reply twice goes on repeating it."""
         del self._turns[-1:]
 
-    def _make_room(self) -> bool:
-        shortened = False
-        for index in range(len(self._turns) - 1):
-            if self._fits():
-                return shortened
-            reply, said = self._turns[index]
-            self._turns[index] = (reply, Message("user", head_and_tail(said.content, _SHORT)))
-            shortened = True
-        while len(self._turns) > 1 and not self._fits():
-            del self._turns[0]
-            shortened = True
-        return shortened
+    def foldable(self) -> list[TurnNote]:
+        """Return the notes of all turns that are folded or would be by `fold`; empty if no further turn can be."""
+        more = [turn.note for turn in self._turns[:-_KEPT]]
+        return [*self._folded, *more] if more else []
 
-    def _fits(self) -> bool:
-        return self._room is None or sum(len(m.content) for m in self.messages) <= self._room
+    def fold(self, summary: str) -> None:
+        """Put `summary` in the place of all turns but the last two, and of the summary before it."""
+        self._folded = self.foldable()
+        self._summary = summary
+        del self._turns[:-_KEPT]
+
+    def shorten(self) -> bool:
+        """Cut the longest of the outputs that are left to head and tail; return whether one could be."""
+        index = max(range(len(self._turns)), key=lambda i: len(self._turns[i].said), default=None)
+        if index is None or len(self._turns[index].said) <= 2 * _SHORT:
+            return False
+        turn = self._turns[index]
+        self._turns[index] = _Turn(turn.reply, head_and_tail(turn.said, max(_SHORT, len(turn.said) // 2)), turn.note)
+        return True
+
+
+_FOLDED = (
+    "Those turns were folded to keep this chat short. Variables are as you left them; code and whole outputs are in "
+    'the list `history`: history[0]["code"], history[0]["output"] and so on. Go on.'
+)

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 
-from kowalski_jupyter.kernels.base import Answer, DataItem, Kernel, Output
-from kowalski_jupyter.models.base import ChatModel, Message, Sampling
+from kowalski_jupyter.kernels.base import DataItem, Kernel, Output, Value
+from kowalski_jupyter.models.base import Message, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm import feedback
 from kowalski_jupyter.rlm.asking import ask
+from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.feedback import CellRecord
+from kowalski_jupyter.rlm.folding import make_room, note_of
 from kowalski_jupyter.rlm.history import History
-from kowalski_jupyter.rlm.prompts import first_message, opening
+from kowalski_jupyter.rlm.prompts import Profile, first_message
 from kowalski_jupyter.rlm.protocol import Block, Reply, parse_reply
 from kowalski_jupyter.rlm.settings import RunSettings
+from kowalski_jupyter.rlm.steering import Steering
 from kowalski_jupyter.rlm.subcalls import RunCalls
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
 _STEP = 0.3
 """Added to the temperature for each reply in a row that led nowhere, as the same prompt gives the same again."""
-
-
-class TurnLimitError(Exception):
-    """The turns are used up and there is no answer. The message is for the user."""
 
 
 class Loop:
@@ -34,11 +35,18 @@ class Loop:
         question: what the user asked.
         data: what the kernel holds for it.
         settings: limits and sampling.
-        model: the root model.
+        opening: the messages that the chat starts with.
+        profile: how much the model may say and be shown.
+        endpoint: the root model.
+        budget: what the run may spend.
+        steering: the user's hand.
         kernel: runs the code; `data` is in it already.
         new_kernel: returns another such kernel, for when the code has killed the first.
         calls: answers the code's sub-calls and takes its answer.
         emit: takes the events.
+
+    Attributes:
+        last_output: what the last cell that ended well has shown: the best there is when a limit ends the run.
     """
 
     def __init__(
@@ -47,46 +55,59 @@ class Loop:
         data: Sequence[DataItem],
         settings: RunSettings,
         *,
-        model: ChatModel,
+        opening: Sequence[Message],
+        profile: Profile,
+        endpoint: Endpoint,
+        budget: Budget,
+        steering: Steering,
         kernel: Kernel,
         new_kernel: Callable[[], Awaitable[Kernel]],
         calls: RunCalls,
         emit: Callable[[ev.Event], None],
     ) -> None:
+        self.last_output = ""
         self._question = question
         self._settings = settings
-        self._model = model
+        self._endpoint = endpoint
+        self._budget = budget
+        self._steering = steering
         self._kernel = kernel
         self._new_kernel = new_kernel
         self._calls = calls
         self._emit = emit
+        self._reply_tokens = settings.reply_tokens or profile.reply_tokens
+        self._output_chars = settings.output_chars or profile.output_chars
         self._languages = (kernel.language,)
         self._data_names = tuple(item.name for item in data)
         self._names = self._data_names
         self._sent: set[str] = set()
         self._stuck = 0
-        self._history = History(
-            [*opening(), Message("user", first_message(question, data))],
-            window=model.context_tokens,
-            reply_tokens=settings.reply_tokens,
-        )
+        self._errors = 0
+        self._history = History([*opening, Message("user", first_message(question, data))])
 
-    async def run(self) -> Answer:
+    async def run(self) -> Value:
         """Go round until there is an answer.
 
         Raises:
-            TurnLimitError: there was none within the turns.
+            LimitReachedError: there was none within the turns, or too many in a row failed.
             ModelError: the root model failed.
         """
-        for turn in range(1, self._settings.max_turns + 1):
+        for turn in itertools.count(1):
+            self._budget.check_turn(turn, self._errors)
+            await make_room(
+                self._history,
+                self._endpoint,
+                turn=turn,
+                names=self._names,
+                reply_tokens=self._reply_tokens,
+                seed=self._settings.seed * 1000 + turn,
+                emit=self._emit,
+            )
             text, reply, cells = await self._turn(turn)
             if self._calls.answer is not None:
                 return self._calls.answer
             self._respond(turn, text, reply, cells)
-        raise TurnLimitError(
-            f"No answer within {self._settings.max_turns} turns. Allow more with --max-turns N, ask for less "
-            "at once, or use a larger model."
-        )
+        raise AssertionError
 
     async def _turn(self, turn: int) -> tuple[str, Reply, list[CellRecord]]:
         """Ask once and run what the reply holds; a whole block runs while the reply still comes in."""
@@ -98,10 +119,10 @@ class Loop:
 
         try:
             asked = await ask(
-                self._model,
+                self._endpoint,
                 self._history.messages,
                 Sampling(
-                    max_tokens=self._settings.reply_tokens,
+                    max_tokens=self._reply_tokens,
                     temperature=min(1.0, self._settings.temperature + _STEP * self._stuck),
                     seed=self._settings.seed * 1000 + turn,
                 ),
@@ -125,7 +146,13 @@ class Loop:
 
     async def _run_cell(self, turn: int, number: int, block: Block) -> CellRecord:
         cell = f"{turn}.{number}"
-        record = CellRecord(block.language)
+        if self._settings.step:
+            with self._budget.paused():
+                allowed = await self._steering.approve(turn, cell, block)
+            if allowed is None:
+                return CellRecord(block.language, block.code, skipped=True)
+            block = allowed
+        record = CellRecord(block.language, block.code)
         self._calls.cell = cell
         self._emit(ev.CellStarted(turn, cell, block.language, block.code))
 
@@ -144,14 +171,16 @@ class Loop:
 
     def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord]) -> None:
         """Tell the model what came of its reply."""
-        left = self._settings.max_turns - turn
-        if not left:
-            return
         code = "\n".join(block.code for block in reply.blocks) or text
         again = code in self._sent
         self._sent.add(code)
+        failed = any(cell.failed for cell in cells)
         self._stuck = self._stuck + 1 if again or not cells else 0
-        if again and any(cell.failed for cell in cells):
+        self._errors = self._errors + 1 if failed or not cells else 0
+        turns_left = self._budget.turns_left(turn)
+        if not turns_left:
+            return
+        if again and failed:
             self._history.forget_last()
             self._emit(ev.Notice("The model repeated a block that had failed; it is asked anew, sampled more freely."))
             return
@@ -159,16 +188,20 @@ class Loop:
             said = feedback.after_cells(
                 cells,
                 question=self._question,
-                turns_left=left,
-                limit=self._settings.output_chars,
+                turns_left=turns_left,
+                left=self._budget.left(turn),
+                limit=self._output_chars,
                 again=again,
                 more=len(reply.blocks) > len(cells),
             )
         else:
-            said = feedback.after_trouble(reply, turns_left=left)
+            said = feedback.after_trouble(reply, turns_left=turns_left)
+        said = feedback.with_notes(said, self._steering.take_notes())
         self._emit(ev.Feedback(turn, said, trouble=not cells))
-        if self._history.add(text, said):
-            self._emit(ev.Notice("The chat nears the model's window: older outputs were shortened for it."))
+        shown = "\n".join(cell.text(self._output_chars) for cell in cells)
+        if shown and not failed:
+            self.last_output = shown
+        self._history.add(text, said, note_of(turn, text, "\n".join(cell.code for cell in cells), shown))
 
 
 def _answer_block(reply: Reply) -> list[Block]:

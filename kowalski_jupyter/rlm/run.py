@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from kowalski_jupyter.kernels.base import Answer, DataItem, Kernel, KernelError, Kernels
-from kowalski_jupyter.models.base import (
-    ChatModel,
-    Message,
-    ModelError,
-    ModelUnreachableError,
-    Report,
-    Sampling,
-)
+from kowalski_jupyter.kernels.base import FUNCTIONS, DataItem, Function, Kernel, KernelError, Query, Value
+from kowalski_jupyter.models.base import Message, ModelError, ModelUnreachableError, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.asking import ask
+from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
+from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.log import EventLog
-from kowalski_jupyter.rlm.loop import Loop, TurnLimitError
+from kowalski_jupyter.rlm.loop import Loop
+from kowalski_jupyter.rlm.memo import Memo, RunMemo
+from kowalski_jupyter.rlm.options import SubcallError
+from kowalski_jupyter.rlm.prompts import PROFILES, choose_profile, opening, read_opening
 from kowalski_jupyter.rlm.settings import RunSettings
+from kowalski_jupyter.rlm.steering import Steering
 from kowalski_jupyter.rlm.subcalls import RunCalls
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
+from kowalski_jupyter.rlm.tree import Resources, Tree
 
-_SUBCALLS_PER_PLACE = 100
+_BEST_SECONDS = 2.0
+_BEST = (
+    'FINAL(answer["content"] if isinstance(globals().get("answer"), dict) and answer.get("content") is not None else _)'
+)
+"""Gives what a run has when a limit ends it: the draft of its answer, else the last value that it has shown."""
 
-OpenModel = Callable[[Report], Awaitable[ChatModel]]
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run whose code asked for another one."""
+
+    id: str
+    depth: int
+    tree: Tree
 
 
 class Run:
@@ -38,13 +50,19 @@ class Run:
         question: what the user asked, never interpolated.
         data: the user's variables; with none the question goes to the model as it is.
         settings: limits and sampling.
-        open_model: makes the root model ready; also answers the sub-calls.
-        kernels: where child kernels come from.
+        resources: what all runs share.
         log: takes the events.
-        host: which process this is, in words.
+        memo: replies to sub-calls that are known.
+        options: what the user gave for this run alone, for the record.
+        schema: a JSON Schema that the answer must fulfil.
+        origin: the run that this one continues, branches from or replays.
+        model: the id of the root model, or None for the one that the user set.
+        parent: the run whose code asks for this one, in whose tree it is.
 
     Attributes:
         answer: the answer, once there is one.
+        partial: whether it is only the best that there was when a limit ended the run.
+        steering: the user's hand on the run.
         model_lost: whether the model's server was gone, so that a new one should be looked for.
     """
 
@@ -54,121 +72,233 @@ class Run:
         question: str,
         data: Sequence[DataItem],
         settings: RunSettings,
+        resources: Resources,
         *,
-        open_model: OpenModel,
-        kernels: Kernels,
         log: EventLog,
-        host: str,
+        memo: Memo | None = None,
+        options: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        origin: str = "",
+        model: str | None = None,
+        parent: Parent | None = None,
     ) -> None:
         self.id = run_id
         self.question = question
         self.data = data
         self.settings = settings
         self.log = log
-        self.answer: Answer | None = None
+        self.answer: Value | None = None
+        self.partial = False
         self.model_lost = False
-        self._open_model = open_model
-        self._kernels = kernels
-        self._host = host
+        self.depth = 0 if parent is None else parent.depth + 1
+        self._options = dict(options or {})
+        self._schema = schema
+        self._origin = origin
+        self._model = model
+        self._parent = parent
         self._kernel: Kernel | None = None
+        self._loop: Loop | None = None
+        self._calls: RunCalls | None = None
+        self._work: asyncio.Task[Value] | None = None
         self._emit = log.append
+        self._tree = parent.tree if parent else self._new_tree(resources, memo or RunMemo())
+        self.steering = Steering(self._emit, self._tree.budget.raise_limits)
+
+    def _new_tree(self, resources: Resources, memo: Memo) -> Tree:
+        budget = Budget(self.settings, self._stop_work)
+        return Tree(resources, budget, Endpoints(resources.open_model, budget), memo)
 
     async def execute(self) -> None:
         """Run to the end. Every outcome is a `RunFinished` event; only cancellation and bugs are raised again.
 
         Returns when the child kernel is gone, which is after that event: nobody has to watch it die.
         """
-        started = time.monotonic()
-        self._emit(
-            ev.RunStarted(
-                self.id,
-                self.question,
-                "loop" if self.data else "direct",
-                self._host,
-                [{"name": d.name, "type": d.type, "summary": d.summary} for d in self.data],
-                self.settings.max_turns,
-                self.settings.max_seconds,
-            )
-        )
+        budget = self._tree.budget
+        self._emit(self._started())
+        if self._parent is None:
+            budget.start_clock()
+        begun = budget.seconds
         state: Literal["done", "failed", "cancelled"] = "failed"
         error = ""
         try:
-            async with asyncio.timeout(self.settings.max_seconds):
-                await self._answer()
+            self.answer = await self._until_limit()
+            self._emit(ev.Answered(self.answer.type, self.answer.text))
             state = "done"
         except asyncio.CancelledError:
             state, error = "cancelled", "The run was cancelled."
             raise
-        except TimeoutError:
-            error = (
-                f"No answer within the time limit of {self.settings.max_seconds:g} s. "
-                "Give it more with --timeout SECONDS."
-            )
-        except ModelUnreachableError as failure:
-            self.model_lost = True
-            error = str(failure)
-        except (TurnLimitError, ModelError, KernelError) as failure:
-            error = str(failure)
-        except OSError as failure:
-            error = f"The system refused: {failure}. Free what is short (disk, memory, files) and run again."
+        except LimitReachedError as limit:
+            await self._give_best()
+            error = f"{limit} The best answer so far is kept." if self.partial else str(limit)
         except Exception as failure:
-            error = f"Unexpected {type(failure).__name__}: {failure}. Please report this; the server's log has more."
-            raise
+            self.model_lost = isinstance(failure, ModelUnreachableError)
+            error = _explain(failure)
+            if not isinstance(failure, (ModelError, KernelError, OSError)):
+                raise
         finally:
-            self._emit(ev.RunFinished(state, error, time.monotonic() - started))
+            self._emit(ev.RunFinished(state, error, budget.seconds - begun))
+            if self._parent is None:
+                budget.stop_clock()
+            if self._calls is not None:
+                self._calls.stop()
             if self._kernel is not None:
                 await asyncio.shield(self._kernel.close())
 
-    async def _answer(self) -> None:
-        model = await self._open_model(lambda *news: self._emit(ev.Progress(*news)))
-        self._emit(ev.ModelReady(model.name, model.where))
-        answer = await (self._loop(model) if self.data else self._ask_directly(model))
-        self.answer = answer
-        self._emit(ev.Answered(answer.type, answer.text))
+    def _started(self) -> ev.RunStarted:
+        return ev.RunStarted(
+            self.id,
+            self.question,
+            "loop" if self.data else "direct",
+            self._tree.resources.host,
+            [{"name": d.name, "type": d.type, "summary": d.summary} for d in self.data],
+            self.settings.max_turns,
+            self.settings.max_seconds,
+            dataclasses.asdict(self.settings),
+            self._options,
+            "" if self._parent is None else self._parent.id,
+            self.depth,
+            self._origin,
+        )
 
-    async def _loop(self, model: ChatModel) -> Answer:
+    # -- the end by a limit ----------------------------------------------------------------------------
+
+    async def _until_limit(self) -> Value:
+        """Work until there is an answer; a limit of the whole tree cancels the work of the first run."""
+        self._work = asyncio.create_task(self._answer())
+        try:
+            return await self._work
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            reached = self._tree.budget.reached
+            if self._parent is None and reached is not None and me is not None and not me.cancelling():
+                raise reached from None
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+            raise
+
+    def _stop_work(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _give_best(self) -> None:
+        """Keep the best answer that there is, without asking any model."""
+        if self._kernel is None or self._loop is None or self._calls is None:
+            return
+        self._calls.stop()
+        try:
+            async with asyncio.timeout(_BEST_SECONDS):
+                await self._kernel.execute(_BEST, lambda _: None)
+        except TimeoutError:
+            pass
+        best = self._calls.answer
+        if best is None and self._loop.last_output and self._schema is None:
+            text = self._loop.last_output
+            best = Value("json", "str", text, json.dumps(text).encode())
+        if best is not None:
+            self.answer, self.partial = best, True
+            self._emit(ev.Answered(best.type, best.text, partial=True))
+
+    # -- the ways to an answer -------------------------------------------------------------------------
+
+    async def _answer(self) -> Value:
+        endpoint = await self._tree.endpoints.open(self._model, lambda *news: self._emit(ev.Progress(*news)))
+        self._tree.budget.set_width(endpoint.model.width)
+        self._emit(ev.ModelReady(endpoint.model.name, endpoint.model.where))
+        return await (self._run_loop(endpoint) if self.data else self._ask_directly(endpoint))
+
+    async def _run_loop(self, endpoint: Endpoint) -> Value:
         settings = self.settings
-        calls = RunCalls(
-            model,
+        functions: tuple[Function, ...] = FUNCTIONS if settings.depth > self.depth else ("helpers",)
+        children = settings.depth > self.depth + 1
+        calls = self._calls = RunCalls(
+            self._tree.endpoints,
+            self._tree.budget,
+            self._tree.memo,
             self._emit,
-            seed=settings.seed,
-            max_tokens=settings.subcall_tokens,
-            temperature=settings.temperature,
-            most=settings.max_subcalls or _SUBCALLS_PER_PLACE * model.width,
+            settings,
+            run=self.id,
+            answer_schema=self._schema,
+            start_child=self._run_child if children else None,
         )
 
         async def new_kernel() -> Kernel:
             if self._kernel is not None:
                 await self._kernel.close()
-            self._kernel = await self._kernels.acquire("python", data=self.data, calls=calls)
+            self._kernel = await self._tree.resources.kernels.acquire(
+                "python", data=self.data, calls=calls, functions=functions
+            )
             self._emit(ev.KernelReady(self._kernel.language, self._kernel.sandbox))
             return self._kernel
 
-        try:
-            loop = Loop(
-                self.question,
-                self.data,
-                settings,
-                model=model,
-                kernel=await new_kernel(),
-                new_kernel=new_kernel,
-                calls=calls,
-                emit=self._emit,
-            )
-            return await loop.run()
-        finally:
-            calls.stop()
+        profile = PROFILES.get(settings.profile) or choose_profile(endpoint.model.name, endpoint.model.context_tokens)
+        spoken_of = [name for name in functions if name != "rlm_query" or children]
+        self._loop = Loop(
+            self.question,
+            self.data,
+            settings,
+            opening=read_opening(settings.prompt, spoken_of) if settings.prompt else opening(profile.name, spoken_of),
+            profile=profile,
+            endpoint=endpoint,
+            budget=self._tree.budget,
+            steering=self.steering,
+            kernel=await new_kernel(),
+            new_kernel=new_kernel,
+            calls=calls,
+            emit=self._emit,
+        )
+        return await self._loop.run()
 
-    async def _ask_directly(self, model: ChatModel) -> Answer:
+    async def _run_child(self, run_id: str, query: Query, model: str | None) -> Value:
+        """Answer a query of this run's code by a run of its own.
+
+        Raises:
+            SubcallError: it had no answer.
+        """
+        resources = self._tree.resources
+        item = None if query.context is None else resources.pack("context", query.context)
+        child = Run(
+            run_id,
+            query.question,
+            () if item is None else (item,),
+            dataclasses.replace(self.settings, seed=self.settings.seed * 100 + self.depth + 1, step=False),
+            resources,
+            log=resources.new_log(run_id),
+            model=model or self._model,
+            parent=Parent(self.id, self.depth, self._tree),
+        )
+        try:
+            await child.execute()
+        finally:
+            if item is not None:
+                resources.discard(item)
+        if child.answer is None or child.partial:
+            finished = child.log.events[-1]
+            assert isinstance(finished, ev.RunFinished)  # noqa: S101 - `execute` ends with it
+            raise SubcallError(finished.error)
+        return child.answer
+
+    async def _ask_directly(self, endpoint: Endpoint) -> Value:
         """Ask without a loop: no data was named, so there is nothing for code to look at."""
         self._emit(ev.TurnStarted(1))
+        profile = PROFILES.get(self.settings.profile) or choose_profile(
+            endpoint.model.name, endpoint.model.context_tokens
+        )
         sampling = Sampling(
-            max_tokens=self.settings.reply_tokens,
+            max_tokens=self.settings.reply_tokens or profile.reply_tokens,
             temperature=self.settings.temperature,
             seed=self.settings.seed,
         )
-        asked = await ask(model, [Message("user", self.question)], sampling, turn=1, emit=self._emit)
+        asked = await ask(endpoint, [Message("user", self.question)], sampling, turn=1, emit=self._emit)
         text = strip_thoughts(asked.message["content"]).strip()
         if not text:
             raise ModelError("The model's reply was empty. Run the cell again, or try another model.")
-        return Answer("json", "str", text, json.dumps(text).encode())
+        return Value("json", "str", text, json.dumps(text).encode())
+
+
+def _explain(failure: Exception) -> str:
+    """Return what the user is told of a failure: what it was and what to do next."""
+    if isinstance(failure, (ModelError, KernelError)):
+        return str(failure)
+    if isinstance(failure, OSError):
+        return f"The system refused: {failure}. Free what is short (disk, memory, files) and run again."
+    return f"Unexpected {type(failure).__name__}: {failure}. Please report this; the server's log has more."

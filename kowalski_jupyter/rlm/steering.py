@@ -53,7 +53,10 @@ class Steering:
         Raises:
             SteeringError: a limit is unknown or would not be raised.
         """
-        self._on_limits(limits)
+        try:
+            self._on_limits(limits)
+        except ValueError as error:
+            raise SteeringError(str(error)) from None
         self._emit(LimitsRaised(dict(limits)))
 
     async def approve(self, turn: int, cell: str, block: Block) -> Block | None:

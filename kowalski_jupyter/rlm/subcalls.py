@@ -1,76 +1,80 @@
-"""What the code of a run may ask for: sub-calls and the final answer (`kernels.base.Calls`)."""
+"""What the code of a run may ask for: sub-calls, child runs and the final answer (`kernels.base.Calls`)."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kowalski_jupyter.kernels.base import Answer
-from kowalski_jupyter.models.base import ChatModel, Message, ModelError, Sampling, Usage
+from kowalski_jupyter.kernels.base import Query, Value
+from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
+from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallSent, SubcallStarted
+from kowalski_jupyter.rlm.memo import Memo, memo_key
+from kowalski_jupyter.rlm.options import PromptOptions, SubcallError
+from kowalski_jupyter.rlm.schema import MismatchError, correction, instruction, read_reply, validate
+from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
 _T = TypeVar("_T")
 
+_TRIES = 3
+"""How often a model is asked for a reply that fulfils a schema."""
 
-class SubcallError(Exception):
-    """A sub-call could not be made or answered. The message is for the model's code."""
+_MOST_CHILDREN = 16
+"""Child runs at a time, however wide the model: each has a kernel."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What a caller may set for a sub-call."""
-
-    max_tokens: int
-
-    @classmethod
-    def read(cls, options: Mapping[str, Any], *, max_tokens: int) -> _Options:
-        unknown = set(options) - {"max_tokens"}
-        if unknown:
-            raise SubcallError(f"llm_query does not take {', '.join(sorted(unknown))}; it takes max_tokens.")
-        wanted = options.get("max_tokens") or max_tokens
-        if not isinstance(wanted, int) or wanted < 1:
-            raise SubcallError(f"max_tokens must be a positive int, not {wanted!r}.")
-        return cls(wanted)
+StartChild = Callable[[str, Query, str | None], Awaitable[Value]]
+"""Runs a child run of that id, with a root model of that id or the run's own, and returns its answer."""
 
 
 class RunCalls:
-    """The calls of one run, as wide as its model really works, countable and stoppable.
+    """The calls of one run, as wide as its models really work, counted, remembered and stoppable.
 
     Args:
-        model: answers the sub-calls.
+        endpoints: the models, shared with the run's whole tree.
+        budget: of the tree.
+        memo: replies that are known.
         emit: takes the events.
-        seed: the run's seed; every sub-call samples with a seed of its own, derived from it.
-        max_tokens: the default length of a reply.
-        temperature: how freely replies are sampled.
-        most: how many sub-calls the run may make.
+        settings: of the run.
+        run: the run's id, of which those of its children are made.
+        answer_schema: what the answer must fulfil.
+        start_child: runs a child run, or None where the run may have none: then a query is a plain sub-call.
+
+    Attributes:
+        cell: the cell that is running, for the events.
+        answer: what `FINAL` was given.
     """
 
     def __init__(
         self,
-        model: ChatModel,
+        endpoints: Endpoints,
+        budget: Budget,
+        memo: Memo,
         emit: Callable[[Event], None],
+        settings: RunSettings,
         *,
-        seed: int,
-        max_tokens: int,
-        temperature: float,
-        most: int,
+        run: str,
+        answer_schema: Mapping[str, Any] | None = None,
+        start_child: StartChild | None = None,
     ) -> None:
         self.cell = ""
-        self.answer: Answer | None = None
-        self._model = model
+        self.answer: Value | None = None
+        self._endpoints = endpoints
+        self._budget = budget
+        self._memo = memo
         self._emit = emit
-        self._seed = seed
-        self._max_tokens = max_tokens
-        self._temperature = temperature
-        self._left = most
+        self._settings = settings
+        self._run = run
+        self._answer_schema = answer_schema
+        self._start_child = start_child
         self._numbers = itertools.count(1)
-        self._places = asyncio.Semaphore(model.width)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped = False
 
@@ -80,48 +84,47 @@ class RunCalls:
         for task in self._tasks:
             task.cancel()
 
-    async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> str:
+    async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         """Answer one prompt.
 
         Raises:
             SubcallError: with the reason, for the model's code.
         """
-        read = _Options.read(options, max_tokens=self._max_tokens)
-        self._book(1)
-        return await self._guarded(self._ask(prompt, read))
+        [reply] = await self.llm_query_batched([prompt], options)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
-    async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
-        """Answer the prompts in order; an item that failed is ``{"error": reason}``."""
-        read = _Options.read(options, max_tokens=self._max_tokens)
+    async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any | Exception]:
+        """Answer the prompts in order; an item that failed is an exception."""
+        read = PromptOptions.read(options, max_tokens=self._settings.subcall_tokens)
+        return await self._guarded(self._batch(prompts, read))
 
-        self._book(len(prompts))
+    async def rlm_query_batched(self, queries: Sequence[Query], options: Mapping[str, Any]) -> list[Value | Exception]:
+        """Answer each query by a child run, or by a plain completion where the run may have no children."""
+        read = PromptOptions.read(options, max_tokens=self._settings.subcall_tokens, known=("model",))
+        if self._start_child is not None:
+            return await self._guarded(self._children(self._start_child, queries, read.model))
+        replies = await self._guarded(self._batch([_as_prompt(query) for query in queries], read))
+        return [reply if isinstance(reply, Exception) else _text_value(reply) for reply in replies]
 
-        async def item(prompt: str) -> str | dict[str, str]:
+    async def final(self, answer: Value) -> None:
+        """Take the answer; the first one counts.
+
+        Raises:
+            SubcallError: it does not fulfil the schema that the user set; the message says where.
+        """
+        if self._answer_schema is not None:
+            if answer.kind != "json":
+                raise SubcallError(f"The answer must be JSON that fulfils the schema, not {answer.type}.")
             try:
-                return await self._ask(prompt, read)
-            except SubcallError as error:
-                return {"error": str(error)}
-
-        async def batch() -> list[Any]:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(item(prompt)) for prompt in prompts]
-            return [task.result() for task in tasks]
-
-        return await self._guarded(batch())
-
-    async def final(self, answer: Answer) -> None:
-        """Take the answer; the first one counts."""
+                validate(json.loads(answer.data), self._answer_schema)
+            except MismatchError as error:
+                raise SubcallError(
+                    f"The answer does not fulfil the schema: {error}. Mend it and call FINAL again."
+                ) from None
         if self.answer is None:
             self.answer = answer
-
-    def _book(self, number: int) -> None:
-        """Refuse sub-calls before the first one is sent if there are more than the run has left."""
-        if number > self._left:
-            raise SubcallError(
-                f"That is {number:,} model calls, and this run has {self._left:,} left. Do it with code alone, or pick "
-                "the few parts that need judgement with code first."
-            )
-        self._left -= number
 
     async def _guarded(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run `work` as a task that `stop` reaches."""
@@ -135,22 +138,56 @@ class RunCalls:
         finally:
             self._tasks.discard(task)
 
-    async def _ask(self, prompt: str, options: _Options) -> str:
-        """Send one prompt when there is a place for it, and report it as events."""
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise SubcallError(f"llm_query needs a prompt that is a non-empty str, not {type(prompt).__name__}.")
+    # -- prompts ---------------------------------------------------------------------------------------
+
+    async def _batch(self, prompts: Sequence[str], options: PromptOptions) -> list[Any | Exception]:
+        """Answer what is known at once, book the rest, and ask for it; nothing is sent if that is too much."""
+        try:
+            endpoint = await self._endpoints.open(options.model or self._settings.sub_model or None)
+        except ModelError as error:
+            raise SubcallError(str(error)) from error
+        keys = self._keys(prompts, options, endpoint)
+        known = [None if self._settings.fresh else self._memo.get(key) for key in keys]
+        self._budget.book_subcalls(sum(reply is None for reply in known))
+        if len(prompts) == 1:
+            return [await self._item(endpoint, prompts[0], keys[0], known[0], options)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._item(endpoint, prompt, key, reply, options))
+                for prompt, key, reply in zip(prompts, keys, known, strict=True)
+            ]
+        return [task.result() for task in tasks]
+
+    def _keys(self, prompts: Sequence[str], options: PromptOptions, endpoint: Endpoint) -> list[str]:
+        """Name each prompt for the memo. One that stands twice in a batch is asked twice: that is what a vote needs."""
+        seen: Counter[str] = Counter()
+        keys = []
+        for prompt in prompts:
+            parameters = {**options.parameters(), "temperature": self._settings.temperature, "same": seen[prompt]}
+            seen[prompt] += 1
+            keys.append(memo_key(endpoint.model.name, prompt, parameters))
+        return keys
+
+    async def _item(
+        self, endpoint: Endpoint, prompt: str, key: str, known: str | None, options: PromptOptions
+    ) -> Any | Exception:
+        """Answer one prompt when there is a place for it, and report it as events."""
         number = next(self._numbers)
         started = time.monotonic()
-        self._emit(SubcallStarted(self.cell, number, self._model.name, prompt))
-        reply, error, usage = "", "", None
+        self._emit(SubcallStarted(self.cell, number, endpoint.model.name, prompt, key))
+        reply, error, usage = known or "", "", None
         try:
-            async with self._places:
-                self._emit(SubcallSent(number))
-                started = time.monotonic()
-                reply, usage = await self._complete(prompt, number, options)
-        except ModelError as failure:
+            if known is None:
+                self._check(prompt, endpoint, options)
+                async with endpoint.places:
+                    self._emit(SubcallSent(number))
+                    started = time.monotonic()
+                    reply, usage = await self._ask(endpoint, prompt, number, options)
+                self._memo.put(key, reply)
+            return read_reply(reply, options.schema) if options.schema else reply
+        except (ModelError, MismatchError, SubcallError) as failure:
             error = str(failure)
-            raise SubcallError(error) from failure
+            return SubcallError(error)
         except asyncio.CancelledError:
             error = "stopped"
             raise
@@ -163,18 +200,100 @@ class RunCalls:
                     time.monotonic() - started,
                     usage.prompt_tokens if usage else None,
                     usage.completion_tokens if usage else None,
+                    known is not None,
                 )
             )
-        return reply
 
-    async def _complete(self, prompt: str, number: int, options: _Options) -> tuple[str, Usage | None]:
+    def _check(self, prompt: str, endpoint: Endpoint, options: PromptOptions) -> None:
+        if not prompt.strip():
+            raise SubcallError("The prompt is empty.")
+        excess = endpoint.excess(prompt, options.max_tokens)
+        if excess > 0:
+            window = endpoint.model.context_tokens or 0
+            room = window - options.max_tokens
+            raise SubcallError(
+                f"The prompt has about {room + excess:,} tokens, {excess:,} more than fit: {endpoint.model.name} takes "
+                f"{window:,}, of which {options.max_tokens:,} are for the reply. Use at most "
+                f"{int(len(prompt) * room / (room + excess) * 0.95):,} characters of the {len(prompt):,}."
+            )
+
+    async def _ask(
+        self, endpoint: Endpoint, prompt: str, number: int, options: PromptOptions
+    ) -> tuple[str, Usage | None]:
+        """Return the reply to one prompt, asked again where it does not fulfil the schema."""
+        messages = [Message("user", f"{prompt}\n\n{instruction(options.schema)}" if options.schema else prompt)]
         sampling = Sampling(
-            max_tokens=options.max_tokens, temperature=self._temperature, seed=self._seed * 10_000 + number
+            max_tokens=options.max_tokens,
+            temperature=self._settings.temperature,
+            seed=self._settings.seed * 10_000 + number,
         )
-        pieces: list[str] = []
-        usage = None
-        async with aclosing(self._model.stream([Message("user", prompt)], sampling)) as deltas:
-            async for delta in deltas:
-                pieces.append(delta.text)
-                usage = delta.usage or usage
-        return strip_thoughts("".join(pieces)).strip(), usage
+        for left in reversed(range(_TRIES)):
+            reply, usage = await _complete(endpoint, messages, sampling)
+            if not options.schema or not left:
+                break
+            try:
+                read_reply(reply, options.schema)
+                break
+            except MismatchError as error:
+                messages += [Message("assistant", reply or "(empty)"), Message("user", correction(error))]
+        return reply, usage
+
+    # -- child runs ------------------------------------------------------------------------------------
+
+    async def _children(self, start: StartChild, queries: Sequence[Query], model: str) -> list[Value | Exception]:
+        endpoint = await self._endpoints.open(None)
+        places = asyncio.Semaphore(min(_MOST_CHILDREN, max(2, endpoint.model.width)))
+        self._budget.book_subcalls(len(queries))
+
+        async def child(query: Query) -> Value | Exception:
+            number = next(self._numbers)
+            started = time.monotonic()
+            run = f"{self._run}-{number}"
+            self._emit(SubcallStarted(self.cell, number, model or endpoint.model.name, query.question, run=run))
+            text, error = "", ""
+            try:
+                async with places:
+                    self._emit(SubcallSent(number))
+                    started = time.monotonic()
+                    value = await start(run, query, model or None)
+            except SubcallError as failure:
+                error = str(failure)
+                return failure
+            except asyncio.CancelledError:
+                error = "stopped"
+                raise
+            else:
+                text = value.text
+                return value
+            finally:
+                self._emit(SubcallFinished(number, text, error, time.monotonic() - started))
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(child(query)) for query in queries]
+        return [task.result() for task in tasks]
+
+
+async def _complete(endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling) -> tuple[str, Usage | None]:
+    pieces: list[str] = []
+    usage = None
+    async with aclosing(endpoint.stream(messages, sampling)) as deltas:
+        async for delta in deltas:
+            pieces.append(delta.text)
+            usage = delta.usage or usage
+    return strip_thoughts("".join(pieces)).strip(), usage
+
+
+def _as_prompt(query: Query) -> str:
+    """Return a query as one prompt, with its context written out."""
+    if query.context is None:
+        return query.question
+    value = query.context
+    text = value.text
+    if value.kind == "json":
+        decoded = json.loads(value.data)
+        text = decoded if isinstance(decoded, str) else value.data.decode("utf-8", "replace")
+    return f"{query.question}\n\n{text}"
+
+
+def _text_value(text: str) -> Value:
+    return Value("json", "str", text, json.dumps(text).encode())

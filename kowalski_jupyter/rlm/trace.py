@@ -73,6 +73,7 @@ class _Turn:
     scanner: ReplyStream = field(default_factory=ReplyStream)
     cells: list[_Cell] = field(default_factory=list)
     feedback: str | None = None
+    fold: dict[str, Any] | None = None
 
     def cell(self, event: ev.CellStarted) -> _Cell:
         """Return the cell that an event is about, made when the reply's text did not show it."""
@@ -90,6 +91,7 @@ class _Turn:
             "reasoning": head_and_tail(self._thoughts(), limit),
             "parts": self._parts(limit),
             "feedback": self.feedback,
+            "fold": self.fold,
         }
 
     def _thoughts(self) -> str:
@@ -138,10 +140,13 @@ class Trace:
             "turns": 0,
             "subcalls": 0,
             "subcalls_failed": 0,
+            "subcalls_remembered": 0,
             "prompt_tokens": 0,
             "completion_tokens": 0,
         }
-        self._answer: dict[str, str] | None = None
+        self._answer: dict[str, Any] | None = None
+        self._fold: dict[str, Any] | None = None
+        self._approval: dict[str, str] | None = None
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> Trace:
@@ -186,7 +191,36 @@ class Trace:
         self._end_turn(event.time)
         self.state = "running"
         self._usage["turns"] = event.turn
-        self._turns.append(_Turn(event.turn, event.time))
+        self._turns.append(_Turn(event.turn, event.time, fold=self._fold))
+        self._fold = None
+
+    @apply.register
+    def _(self, event: ev.Folded) -> None:
+        self._fold = {
+            "turns": event.turn,
+            "summary": head_and_tail(event.summary, _TEXT_CHARS),
+            "kept": event.kept,
+            "seconds": round(event.seconds, 3),
+        }
+
+    @apply.register
+    def _(self, event: ev.Told) -> None:
+        self._notices.append(f"You added: {event.text}")
+
+    @apply.register
+    def _(self, event: ev.LimitsRaised) -> None:
+        raised = ", ".join(f"{name.removeprefix('max_')} {value:g}" for name, value in event.limits.items())
+        self._notices.append(f"You raised the limits: {raised}")
+
+    @apply.register
+    def _(self, event: ev.ApprovalAsked) -> None:
+        self._approval = {"cell": event.cell, "language": event.language, "code": event.code}
+
+    @apply.register
+    def _(self, event: ev.ApprovalGiven) -> None:
+        self._approval = None
+        if event.decision != "run":
+            self._notices.append(f"You {'changed' if event.decision == 'edit' else 'skipped'} the block {event.cell}.")
 
     @apply.register
     def _(self, event: ev.ReplyDelta) -> None:
@@ -198,7 +232,10 @@ class Trace:
 
     @apply.register
     def _(self, event: ev.ReplyFinished) -> None:
-        self._turns[-1].scanner.finish(event.finish_reason)
+        scanner = self._turns[-1].scanner
+        if not scanner.segments:
+            scanner.feed(event.text)  # a stored run has whole replies and no pieces
+        scanner.finish(event.finish_reason)
         self._count_tokens(event)
 
     @apply.register
@@ -230,6 +267,8 @@ class Trace:
             "prompt": head_and_tail(event.prompt, _SUBCALL_CHARS),
             "reply": "",
             "seconds": None,
+            "run": event.run,
+            "remembered": False,
         }
         self._calls[event.call] = row
         if event.cell in self._cells:
@@ -245,7 +284,9 @@ class Trace:
         row["state"] = "error" if event.error else "ok"
         row["reply"] = head_and_tail(event.error or event.reply, _SUBCALL_CHARS)
         row["seconds"] = round(event.seconds, 3)
+        row["remembered"] = event.remembered
         self._usage["subcalls_failed"] += bool(event.error)
+        self._usage["subcalls_remembered"] += event.remembered
         self._count_tokens(event)
 
     @apply.register
@@ -255,14 +296,15 @@ class Trace:
 
     @apply.register
     def _(self, event: ev.Answered) -> None:
-        self._answer = {"type": event.value_type, "text": head_and_tail(event.text, _ANSWER_CHARS)}
+        text = head_and_tail(event.text, _ANSWER_CHARS)
+        self._answer = {"type": event.value_type, "text": text, "partial": event.partial}
 
     @apply.register
     def _(self, event: ev.RunFinished) -> None:
         self._end_turn(event.time)
         self.state, self.error = event.state, event.error
         self._ended = event.time
-        self._progress = None
+        self._progress = self._approval = None
         for cell in self._cells.values():
             if cell.state == "running":
                 cell.state = "interrupted"
@@ -284,6 +326,8 @@ class Trace:
             "question": head_and_tail(started.question, _TEXT_CHARS),
             "state": self.state,
             "path": started.path,
+            "parent": started.parent,
+            "origin": started.origin,
             "error": self.error if self.state == "failed" else None,
             "model": self._model,
             "host": started.host,
@@ -296,6 +340,7 @@ class Trace:
             "notices": list(self._notices),
             "progress": self._progress,
             "answer": self._answer,
+            "approval": self._approval,
         }
 
     def _turn_documents(self, now: float) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -25,6 +26,12 @@ class Kowalski(LoggingConfigurable):
         "on this machine, else the embedded model."
     ).tag(config=True)
     model = Unicode(help="Model id, or path of a .gguf file to embed. Default: KOWALSKI_MODEL.").tag(config=True)
+    sub_model = Unicode(
+        help="Id of the model that answers sub-calls. Default: KOWALSKI_SUB_MODEL, else the model."
+    ).tag(config=True)
+    depth = Int(
+        1, min=0, help="How deep models may ask models: 0 not at all, 1 by plain sub-calls, from 2 on by child runs."
+    ).tag(config=True)
     embedded = Bool(default_value=True, help="Whether the embedded model may be started.").tag(config=True)
     max_turns = Int(20, min=1, help="Replies the root model may give in a run.").tag(config=True)
     max_subcalls = Int(
@@ -51,6 +58,10 @@ class Kowalski(LoggingConfigurable):
     def _default_model(self) -> str:
         return os.environ.get("KOWALSKI_MODEL", "")
 
+    @default("sub_model")
+    def _default_sub_model(self) -> str:
+        return os.environ.get("KOWALSKI_SUB_MODEL", "")
+
     @default("data_root")
     def _default_data_root(self) -> str:
         return str(platformdirs.user_cache_path("kowalski-jupyter") / "runs")
@@ -61,13 +72,17 @@ class Kowalski(LoggingConfigurable):
 
     def run_settings(self, options: dict[str, Any]) -> RunSettings:
         """Return the settings of one run, whose own `options` go before the configured ones."""
-        return RunSettings(
-            max_turns=options.get("max_turns") or self.max_turns,
-            max_seconds=options.get("timeout") or self.timeout,
-            max_subcalls=self.max_subcalls or None,
-            seed=options.get("seed") or 0,
-            temperature=self.temperature,
-        )
+        configured = {
+            "max_turns": self.max_turns,
+            "max_seconds": self.timeout,
+            "max_subcalls": self.max_subcalls or None,
+            "temperature": self.temperature,
+            "sub_model": self.sub_model,
+            "depth": self.depth,
+        }
+        given = {"max_seconds" if key == "timeout" else key: value for key, value in options.items()}
+        own = {field.name: given[field.name] for field in dataclasses.fields(RunSettings) if field.name in given}
+        return RunSettings(**{**configured, **own})
 
 
 def runtime_folder() -> Path:

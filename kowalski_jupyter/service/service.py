@@ -7,6 +7,7 @@ own kernel (host.py).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import secrets
 import shutil
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from kowalski_jupyter._version import __version__
-from kowalski_jupyter.kernels.base import Kernels
+from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
+from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
+from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.models.base import ChatModel, Report
 from kowalski_jupyter.models.discover import ModelSettings
 from kowalski_jupyter.rlm.events import Event
@@ -24,6 +27,7 @@ from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.run import Run
 from kowalski_jupyter.rlm.text import one_line
 from kowalski_jupyter.rlm.trace import Trace
+from kowalski_jupyter.rlm.tree import Resources
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.machine import machine_status
 from kowalski_jupyter.service.rack import ModelRack
@@ -112,18 +116,26 @@ class Service:
             embedded=self.config.embedded,
         )
 
-        async def open_model(report: Report) -> ChatModel:
-            return await self._models.open(settings, report)
+        async def open_model(name: str | None, report: Report) -> ChatModel:
+            wanted = settings if name is None else dataclasses.replace(settings, model=name)
+            return await self._models.open(wanted, report)
 
         run = Run(
             run_id,
             request.question,
             request.data,
             self.config.run_settings(request.options),
-            open_model=open_model,
-            kernels=self._kernels,
+            Resources(
+                open_model,
+                self._kernels,
+                self.host,
+                new_log=lambda _: EventLog(),
+                pack=self._pack,
+                discard=_discard,
+            ),
             log=EventLog(listen),
-            host=self.host,
+            options=request.options,
+            schema=request.options.get("schema"),
         )
         live = LiveRun(run, trace)
         self.runs[run_id] = live
@@ -188,11 +200,22 @@ class Service:
             if live.run.model_lost:
                 await self._models.forget(settings)
             for item in live.run.data:
-                if item.path is not None:
-                    shutil.rmtree(item.path.parent, ignore_errors=True)
+                _discard(item)
+
+    def _pack(self, name: str, value: Value) -> DataItem:
+        """Make data for a child run's kernel out of a value from its parent's."""
+        folder = self.data_root / f"pack-{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700, parents=True)
+        return pack(name, decode_answer(value.kind, value.data), folder)
 
     def _drop_old_runs(self) -> None:
         """Forget the oldest runs that have ended, beyond the number the panel shows."""
         ended = [run_id for run_id, live in self.runs.items() if live.run.log.finished]
         for run_id in ended[: max(0, len(self.runs) - _RUNS_KEPT)]:
             del self.runs[run_id]
+
+
+def _discard(item: DataItem) -> None:
+    """Remove the file of a run's data; a path of the user's own has none."""
+    if item.path is not None:
+        shutil.rmtree(item.path.parent, ignore_errors=True)

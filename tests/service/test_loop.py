@@ -206,17 +206,6 @@ def test_the_time_limit_ends_a_run_in_the_middle_of_a_cell(open_desk: Open) -> N
     assert "--timeout" in outcome.document["error"]
 
 
-def test_a_small_window_shortens_old_outputs_rather_than_failing(open_desk: Open) -> None:
-    replies = [block(f"print('{letter}' * 1500)") for letter in "abcdefgh"]
-    window = {"/props": {"default_generation_settings": {"n_ctx": 4096}}}
-    with ScriptedServer([*replies, block("FINAL('done')")], routes=window) as server:
-        outcome = open_desk(server).ask("What?", {"notes": NOTES})
-        sizes = [sum(len(m["content"]) for m in request.messages) for request in server.requests]
-
-    assert outcome.value == "done"
-    assert max(sizes) < (4096 - 1024) * 3
-
-
 def test_more_subcalls_than_the_run_has_left_are_refused_before_the_first(open_desk: Open) -> None:
     code = "try:\n    llm_query_batched(['x'] * 11)\nexcept Exception as error:\n    print(error)"
     with ScriptedServer([block(code), block("FINAL(1)")]) as server:

@@ -5,24 +5,92 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.models.base import Message, Role
 
 _ROLE = re.compile(r"^## (system|user|assistant)\n", re.MULTILINE)
+_COMMENT = re.compile(r"\A\s*<!--.*?-->", re.DOTALL)
+_ONLY_WITH = re.compile(r"^\{(\w+)\} (.*\n)", re.MULTILINE)
 
 
-@functools.cache
-def opening(profile: str = "small_coder") -> tuple[Message, ...]:
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A kind of models: how they are spoken to, and how much they may say and be shown.
+
+    Attributes:
+        name: of the kind, and of the file beside this one that holds the opening.
+        reply_tokens: the longest reply.
+        output_chars: what the outputs of a turn may take.
+    """
+
+    name: str
+    reply_tokens: int
+    output_chars: int
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("small_coder", 1024, 2_000),
+        Profile("large_coder", 4096, 10_000),
+        Profile("reasoning", 16_384, 10_000),
+    )
+}
+
+_REASONING = re.compile(
+    r"thinking|reason|\br1\b|[-_]r1[-_]|qwq|gpt-oss|magistral|\bo[134]\b|glm-4\.[5-9]|minimax-m|kimi-k2-t"
+)
+_SIZE = re.compile(r"(?<![\d.a-z])(\d+(?:\.\d+)?)b(?![a-z])")
+_LARGE = 20.0
+"""Billions of parameters from which on a model follows longer instructions."""
+
+
+def choose_profile(model: str, window: int | None = None) -> Profile:
+    """Return the profile for a model, by what its id tells; a model that tells nothing counts as small.
+
+    Args:
+        model: the id.
+        window: its served context in tokens, if known: a small one leaves no room for long replies.
+    """
+    name = model.lower()
+    sizes = [float(size) for size in _SIZE.findall(name)]
+    if _REASONING.search(name) and (window is None or window >= 2 * PROFILES["reasoning"].reply_tokens):
+        return PROFILES["reasoning"]
+    large = bool(sizes) and max(sizes) >= _LARGE
+    return PROFILES["large_coder" if large and (window is None or window > 4 * 4096) else "small_coder"]
+
+
+def opening(profile: str = "small_coder", functions: Collection[str] = ()) -> tuple[Message, ...]:
     """Return the messages that every chat starts with: the system prompt and a few short runs as examples.
 
     Args:
         profile: a kind of models; the messages are in the file of that name beside this one.
+        functions: the groups of functions that the run's code has; lines about others are left out.
     """
-    text = importlib.resources.files(__name__).joinpath(f"{profile}.md").read_text(encoding="utf-8")
-    _, *parts = _ROLE.split(text.partition("-->")[2])
+    return read_opening(_file(profile), functions)
+
+
+def read_opening(text: str, functions: Collection[str] = ()) -> tuple[Message, ...]:
+    """Return the messages of a prompt file.
+
+    A line ``## system``, ``## user`` or ``## assistant`` starts a message of that role; a file without any is one
+    system prompt. A line that begins with ``{rlm_query}`` or another group of functions stays only if the run has it.
+    A comment in ``<!-- -->`` at the top is for people.
+
+    Raises:
+        ValueError: there is no text, or something stands before the first role.
+    """
+    text = _COMMENT.sub("", text).strip() + "\n"
+    text = _ONLY_WITH.sub(lambda line: line[2] if line[1] in functions else "", text)
+    before, *parts = _ROLE.split(text)
+    if not parts and before.strip():
+        return (Message("system", before.strip()),)
+    if before.strip() or not parts:
+        raise ValueError("A prompt file has text and, before the first of it, a line like ## system.")
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return tuple(Message(cast("Role", role), content.strip()) for role, content in pairs)
 
@@ -35,6 +103,11 @@ def first_message(question: str, data: Sequence[DataItem]) -> str:
     names = " and ".join(f"`{item.name}`" for item in data)
     ask = f"Question: {question}\nReply with one ```repl block that works on {names}."
     return "\n\n".join([*map(_describe, data), ask])
+
+
+@functools.cache
+def _file(profile: str) -> str:
+    return importlib.resources.files(__name__).joinpath(f"{profile}.md").read_text(encoding="utf-8")
 
 
 def _describe(item: DataItem) -> str:

@@ -1,0 +1,99 @@
+"""The models of a run and its child runs: each opened once, asked no wider than it can take, its tokens counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+from kowalski_jupyter.models.base import ChatModel, Delta, Message, Report, Sampling, Usage
+from kowalski_jupyter.rlm.budget import Budget
+
+OpenModel = Callable[[str | None, Report], Awaitable[ChatModel]]
+"""Makes a model ready: the run's own for None, else the one of that id at the same end. Raises ModelError."""
+
+_BYTES_PER_TOKEN = 4.0
+"""A first guess, for English and code; the server's own counts replace it."""
+
+_DENSEST, _SPARSEST = 1.0, 8.0
+
+
+class Endpoint:
+    """One model as all runs of a tree use it.
+
+    Attributes:
+        model: what answers.
+        places: held while a request is in work, so that no more are sent than the model really works on.
+    """
+
+    def __init__(self, model: ChatModel, budget: Budget) -> None:
+        self.model = model
+        self.places = asyncio.Semaphore(model.width)
+        self._budget = budget
+        self._bytes = 0
+        self._tokens = 0
+
+    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        """Stream one reply and count its tokens: as the server says, or as they came where it does not say.
+
+        The caller holds a place. Raises ModelError.
+        """
+        usage: Usage | None = None
+        pieces = 0
+        try:
+            async with aclosing(self.model.stream(messages, sampling)) as deltas:
+                async for delta in deltas:
+                    usage = delta.usage or usage
+                    if delta.text or delta.reasoning:
+                        pieces += 1
+                        self._budget.count_piece()
+                    yield delta
+        finally:
+            size = sum(_size(message.content) for message in messages)
+            if usage is not None and usage.prompt_tokens > 0:
+                self._bytes += size
+                self._tokens += usage.prompt_tokens
+            self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has, about: by the bytes per token that this model's prompts had so far."""
+        return self._tokens_of(_size(text))
+
+    def excess(self, prompt: str, reply_tokens: int) -> int:
+        """Return by how many tokens, about, a prompt and its reply exceed the window; 0 or less if they fit."""
+        window = self.model.context_tokens
+        return 0 if window is None else self.count(prompt) + reply_tokens - window
+
+    def _tokens_of(self, size: int) -> int:
+        per_token = self._bytes / self._tokens if self._tokens else _BYTES_PER_TOKEN
+        return round(size / min(_SPARSEST, max(_DENSEST, per_token)))
+
+
+class Endpoints:
+    """The endpoints of a tree of runs, by the id that code asks for; None is the root model.
+
+    Args:
+        open_model: makes a model ready.
+        budget: of the tree.
+    """
+
+    def __init__(self, open_model: OpenModel, budget: Budget) -> None:
+        self._open_model = open_model
+        self._budget = budget
+        self._opened: dict[str | None, Endpoint] = {}
+
+    async def open(self, name: str | None, report: Report = lambda *_: None) -> Endpoint:
+        """Return the endpoint of a model, making it ready if nobody in the tree has.
+
+        Raises:
+            ModelError: it cannot be had.
+        """
+        if name not in self._opened:
+            model = await self._open_model(name, report)
+            same = next((each for each in self._opened.values() if each.model is model), None)
+            self._opened.setdefault(name, same or Endpoint(model, self._budget))
+        return self._opened[name]
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

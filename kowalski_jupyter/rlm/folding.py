@@ -1,0 +1,140 @@
+"""Makes room in the root's chat: older turns become a summary by the model, checked for what it must hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
+
+from kowalski_jupyter.models.base import Message, ModelError, Sampling
+from kowalski_jupyter.rlm.endpoints import Endpoint
+from kowalski_jupyter.rlm.events import Event, Folded, Notice
+from kowalski_jupyter.rlm.history import History, TurnNote
+from kowalski_jupyter.rlm.text import one_line
+from kowalski_jupyter.rlm.thoughts import strip_thoughts
+
+_SUMMARY_TOKENS = 400
+_MARGIN_TOKENS = 100
+_CHARS = 240
+_KEPT_SHARE = 0.2
+"""The part of the window that facts may take which a summary lacked."""
+
+_ASK = (
+    "Before you go on: this chat is nearly full. Sum up in at most 150 words what you have done and found so far: "
+    "each variable with what it holds, each figure and finding, what is decided and what is left to do. "
+    "Only the summary, no code."
+)
+
+_MARKS = re.compile(r"\d[\d.,:/-]*\d|\d|'[^'\n]{2,40}'|\"[^\"\n]{2,40}\"|\b[A-Z][\w-]{3,}\b")
+
+
+def note_of(turn: int, reply: str, code: str, output: str) -> TurnNote:
+    """Return what a fold must keep of a turn, from its reply, the code that ran, and the output."""
+    prose = re.split(r"```|~~~", reply, maxsplit=1)[0]
+    shown = one_line(output, _CHARS + 1)
+    if len(shown) > _CHARS:
+        shown = f"{one_line(output, 80)} ({len(output):,} characters)"
+    return TurnNote(turn, one_line(prose, _CHARS) or "(no words)", _bound_names(code), shown or "no output")
+
+
+def room(endpoint: Endpoint, reply_tokens: int) -> int | None:
+    """Return the tokens that a chat may take before it must be folded; None where the window is not known."""
+    window = endpoint.model.context_tokens
+    return None if window is None else window - reply_tokens - _SUMMARY_TOKENS - _MARGIN_TOKENS
+
+
+async def make_room(
+    history: History,
+    endpoint: Endpoint,
+    *,
+    turn: int,
+    names: Collection[str],
+    reply_tokens: int,
+    seed: int,
+    emit: Callable[[Event], None],
+) -> None:
+    """Fold the chat if it nears the window; where that is not enough, shorten what is left of it.
+
+    Args:
+        history: the chat; changed in place.
+        endpoint: the root model.
+        turn: the turn that comes next.
+        names: the variables that the kernel holds.
+        reply_tokens: the longest reply that must still fit.
+        seed: for the summary.
+        emit: takes the events.
+    """
+    limit = room(endpoint, reply_tokens)
+    if limit is None or endpoint.count(history.text()) <= limit:
+        return
+    notes = history.foldable()
+    if notes:
+        before = len(history.text())
+        started = time.monotonic()
+        try:
+            summary = await _summarise(history, endpoint, seed)
+        except ModelError as error:
+            emit(Notice(f"The chat could not be summed up ({error}); its facts were kept without the model."))
+            summary = ""
+        seconds = time.monotonic() - started
+        kept = missing(summary, notes, names, chars=int(limit * _KEPT_SHARE * 3))
+        whole = "\n".join([summary or "What was done so far.", *(["Also:", *kept] if kept else [])])
+        history.fold(whole)
+        emit(Folded(turn - 1, summary, kept, before, len(history.text()), seconds))
+    while endpoint.count(history.text()) > limit and history.shorten():
+        pass
+
+
+def missing(summary: str, notes: Sequence[TurnNote], names: Collection[str], *, chars: int) -> list[str]:
+    """Return what a summary should hold and does not, in lines of at most `chars` in all, the newest first to stay.
+
+    That is each variable that still exists, and each turn whose short output has a figure, name or quoted text that the
+    summary does not mention.
+    """
+    said = set(re.findall(r"\w+", summary))
+    bound = dict.fromkeys(name for note in notes for name in note.names if name in names)
+    lost = [name for name in bound if name not in said]
+    lines: list[str] = []
+    left = chars
+    if lost:
+        line = one_line(f"Variables: {', '.join(lost)}", chars // 2)
+        lines.append(line)
+        left -= len(line)
+    turns: list[str] = []
+    for note in reversed(notes):
+        marks = set(_MARKS.findall(note.shown))
+        if all(mark.strip("'\"") in summary for mark in marks):
+            continue
+        line = note.line()
+        left -= len(line)
+        if left < 0:
+            break
+        turns.append(line)
+    return [*lines, *reversed(turns)]
+
+
+async def _summarise(history: History, endpoint: Endpoint, seed: int) -> str:
+    """Ask for a summary at the end of the very chat, whose prefix the server still has in its cache."""
+    *earlier, last = history.messages
+    messages = [*earlier, Message(last.role, f"{last.content}\n\n{_ASK}")]
+    sampling = Sampling(max_tokens=_SUMMARY_TOKENS, seed=seed)
+    async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
+        return strip_thoughts("".join([delta.text async for delta in deltas])).strip()
+
+
+def _bound_names(code: str) -> tuple[str, ...]:
+    """Return the names that Python code binds, in order; empty if it cannot be parsed."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return ()
+    return tuple(
+        dict.fromkeys(
+            node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        )
+    )

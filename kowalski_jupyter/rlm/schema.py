@@ -1,0 +1,123 @@
+"""Replies and answers that must fulfil a JSON Schema.
+
+A schema may come from code that a model wrote. It is never fetched from anywhere, and its regular expressions, which
+could keep this process busy for ever, are left out (`harmless`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.exceptions import best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+_OPENERS = re.compile(r"[\[{]")
+_MOST_TRIES = 50
+_LARGEST = 64 << 10
+_PATTERNS = frozenset({"pattern", "patternProperties", "format"})
+
+
+class MismatchError(ValueError):
+    """A value does not fulfil its schema. The message says where and why, for a model to mend it."""
+
+
+def check_schema(schema: object) -> None:
+    """Say whether a JSON Schema can be used.
+
+    Raises:
+        ValueError: it cannot; the text says why.
+    """
+    if not isinstance(schema, Mapping):
+        raise ValueError(f"A JSON Schema is a dict, not {type(schema).__name__}.")  # noqa: TRY004 - one kind for callers
+    try:
+        size = len(json.dumps(schema))
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"Not a JSON Schema: {error.message}") from None
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"Not a JSON Schema: {error}") from None
+    if size > _LARGEST:
+        raise ValueError(f"A schema may have {_LARGEST:,} characters; this one has {size:,}.")
+
+
+def harmless(schema: Any) -> Any:
+    """Return a schema without its regular expressions, for one that nobody vouches for."""
+    if isinstance(schema, Mapping):
+        return {key: harmless(value) for key, value in schema.items() if key not in _PATTERNS}
+    return [harmless(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def validate(value: object, schema: Mapping[str, Any]) -> None:
+    """Say whether a JSON value fulfils a schema.
+
+    Raises:
+        MismatchError: it does not.
+    """
+    try:
+        error = best_match(_validator(json.dumps(schema)).iter_errors(value))
+    except (Unresolvable, RecursionError) as problem:
+        raise MismatchError(f"the schema cannot be followed: {problem}") from None
+    if error is not None:
+        raise MismatchError(f"{error.json_path.replace('$', 'value', 1)}: {error.message[:300]}")
+
+
+def read_reply(reply: str, schema: Mapping[str, Any]) -> Any:
+    """Return the JSON value in a model's reply: alone, in a fence, or with words around it.
+
+    Raises:
+        MismatchError: there is none, or none that fulfils `schema`.
+    """
+    reason = MismatchError("the reply is not JSON")
+    for candidate in _candidates(reply):
+        try:
+            validate(candidate, schema)
+        except MismatchError as error:
+            reason = error
+        else:
+            return candidate
+    raise reason
+
+
+def instruction(schema: Mapping[str, Any]) -> str:
+    """Return what is added to a prompt whose reply must fulfil `schema`."""
+    return f"Reply with JSON only, no other words. It must fulfil this JSON Schema:\n{json.dumps(schema)}"
+
+
+def correction(error: MismatchError) -> str:
+    """Return what a model is told whose reply did not fulfil its schema."""
+    return f"That reply cannot be used: {error}. Reply again, with the JSON only."
+
+
+@functools.lru_cache(maxsize=32)
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads(schema), registry=Registry())
+
+
+def _candidates(reply: str) -> list[Any]:
+    """Return the JSON values that a reply may mean, the most likely first."""
+    found = []
+    for text in (reply, *_FENCED.findall(reply)):
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            continue
+    decoder = json.JSONDecoder()
+    position = 0
+    for _ in range(_MOST_TRIES):
+        match = _OPENERS.search(reply, position)
+        if match is None:
+            break
+        try:
+            value, position = decoder.raw_decode(reply, match.start())
+        except (ValueError, RecursionError):
+            position = match.end()
+        else:
+            found.append(value)
+    return found

@@ -1,0 +1,43 @@
+"""What a run shares: with all runs of its service, and with the child runs below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
+from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.endpoints import Endpoints, OpenModel
+from kowalski_jupyter.rlm.log import EventLog
+from kowalski_jupyter.rlm.memo import Memo
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What all runs of a service share.
+
+    Attributes:
+        open_model: makes a model ready.
+        kernels: where child kernels come from.
+        host: which process this is, in words.
+        new_log: returns the log of a child run of that id, so that whoever keeps runs keeps it too.
+        pack: makes data for a kernel, under a name, out of a value that comes from another.
+        discard: removes what `pack` has made.
+    """
+
+    open_model: OpenModel
+    kernels: Kernels
+    host: str
+    new_log: Callable[[str], EventLog]
+    pack: Callable[[str, Value], DataItem]
+    discard: Callable[[DataItem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What the first run and all runs below it share: one purse, one set of models, one memory."""
+
+    resources: Resources
+    budget: Budget
+    endpoints: Endpoints
+    memo: Memo
