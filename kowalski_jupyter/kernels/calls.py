@@ -1,16 +1,21 @@
 """The host's end of the per-run socket, by which code in a child kernel asks its run for something.
 
-A request is one line of JSON, ``{"token": …, "call": …, …}``, followed by as many raw bytes as its
-``size`` says (0 if missing). The reply is one line: ``{"reply": …}`` or ``{"error": text}``. A
+A request is one line of JSON, ``{"token": …, "call": …, …}``, and a reply another, ``{"reply": …}`` or
+``{"error": text}``. Either may be followed by raw bytes, as many as its ``size`` says (0 if missing). A
 connection carries one request at a time. The calls:
 
-============================ ================================== ========================================
-``call``                     fields                             reply
-============================ ================================== ========================================
-``llm_query``                ``prompt``, ``options``            text
-``llm_query_batched``        ``prompts``, ``options``           list of texts; ``{"error": …}`` if one failed
-``final``                    ``kind``, ``type``, ``text``, data true if this answer counts
-============================ ================================== ========================================
+============================ ======================================= ===========================================
+``call``                     fields                                  reply
+============================ ======================================= ===========================================
+``llm_query``                ``prompt``, ``options``                 text or JSON value
+``llm_query_batched``        ``prompts``, ``options``                list of ``{"reply": …}`` or ``{"error": …}``
+``rlm_query_batched``        ``queries``, ``values``, ``options``,   list of ``{"kind": …, "size": …}`` (then the
+                             the values' data in a row               data in a row) or ``{"error": …}``
+``final``                    ``kind``, ``type``, ``text``, the data  true if this answer counts
+============================ ======================================= ===========================================
+
+A query is ``{"question": text, "context": place in values, or null}``, and a value
+``{"kind": …, "type": …, "text": …, "size": …}``; kinds and data are those of `Value`.
 
 Whoever writes here is code that nobody vouches for: sizes are limited, requests that make no sense are
 answered and the connection is closed, and each connection works at one request only.
@@ -23,20 +28,27 @@ import contextlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from .base import Answer, Calls
+from .base import FUNCTIONS, Calls, Function, Value
 from .client import valid
+from .wire import BadRequestError, Reply, field, item, queries_of, value_of, words
 
 LARGEST_LINE = 64 << 20
-LARGEST_ANSWER = 512 << 20
+LARGEST_PAYLOAD = 512 << 20
 LARGEST_WAITING = 640 << 20
 """Bytes of half-read requests that all connections of a run may hold together."""
 MOST_CONNECTIONS = 256
 
-_ANSWER_KINDS = get_args(get_type_hints(Answer)["kind"])
+
+_GROUPS: Mapping[str, Function] = {
+    "llm_query": "llm_query",
+    "llm_query_batched": "llm_query",
+    "rlm_query_batched": "rlm_query",
+}
+"""Which function of base.py a call belongs to."""
 
 
 class CallServer:
@@ -46,9 +58,16 @@ class CallServer:
         path: Where the socket is made, with mode 0600.
         calls: The run that answers.
         on_busy: Called with True when the first request begins, with False when the last one has ended.
+        functions: What the run allows. The kernel's code does not even find the others, but it can write here itself.
     """
 
-    def __init__(self, path: Path, calls: Calls, on_busy: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        calls: Calls,
+        on_busy: Callable[[bool], None],
+        functions: Collection[Function] = FUNCTIONS,
+    ) -> None:
         self.token = secrets.token_hex(16)
         self.final = False
         self.open = True
@@ -56,6 +75,7 @@ class CallServer:
         self._path = path
         self._calls = calls
         self._on_busy = on_busy
+        self._functions = functions
         self._busy = 0
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -99,54 +119,62 @@ class CallServer:
         """Count a connection out."""
         self._connections.discard(connection)
 
-    async def answer(self, request: dict[str, Any], payload: bytes) -> dict[str, Any]:
+    async def answer(self, request: dict[str, Any], payload: bytes) -> Reply:
         """Do what `request` asks for and return the reply."""
         if not self.open:
-            return {"error": "The run has been stopped."}
+            return Reply.error("The run has been stopped.")
         self._busy += 1
         if self._busy == 1:
             self._on_busy(True)
         try:
-            return {"reply": await self._dispatch(request, payload)}
-        except _BadRequestError as error:
-            return {"error": f"Bad request: {error}"}
+            return await self._dispatch(request, payload)
+        except BadRequestError as error:
+            return Reply.error(f"Bad request: {error}")
         except Exception as error:  # noqa: BLE001 - the run's own words for the model's code
-            return {"error": str(error) or type(error).__name__}
+            return Reply.error(words(error))
         finally:
             self._busy -= 1
             if not self._busy:
                 self._on_busy(False)
 
-    async def _dispatch(self, request: dict[str, Any], payload: bytes) -> Any:
-        match request.get("call"):
+    async def _dispatch(self, request: dict[str, Any], payload: bytes) -> Reply:
+        call = request.get("call")
+        group = _GROUPS.get(call) if isinstance(call, str) else None
+        if group and group not in self._functions:
+            raise BadRequestError(f"this run does not allow {group}")
+        match call:
             case "llm_query":
-                prompt = valid(_field(request, "prompt", str))
-                return await self._calls.llm_query(prompt, _field(request, "options", dict))
+                prompt = valid(field(request, "prompt", str))
+                return Reply({"reply": await self._calls.llm_query(prompt, field(request, "options", dict))})
             case "llm_query_batched":
-                prompts = _field(request, "prompts", list)
+                prompts = field(request, "prompts", list)
                 if not all(isinstance(prompt, str) for prompt in prompts):
-                    raise _BadRequestError("`prompts` must be a list of texts")
+                    raise BadRequestError("`prompts` must be a list of texts")
                 prompts = [valid(prompt) for prompt in prompts]
-                return await self._calls.llm_query_batched(prompts, _field(request, "options", dict))
+                replies = await self._calls.llm_query_batched(prompts, field(request, "options", dict))
+                return Reply({"reply": [item(reply, lambda reply: {"reply": reply}) for reply in replies]})
+            case "rlm_query_batched":
+                queries = queries_of(request, payload)
+                answers = await self._calls.rlm_query_batched(queries, field(request, "options", dict))
+                items = [
+                    item(answer, lambda value: {"kind": value.kind, "size": len(value.data)}) for answer in answers
+                ]
+                return Reply({"reply": items}, [answer.data for answer in answers if isinstance(answer, Value)])
             case "final":
-                kind, type_name, text = (_field(request, name, str) for name in ("kind", "type", "text"))
-                if kind not in _ANSWER_KINDS:
-                    raise _BadRequestError(f"`kind` must be one of {', '.join(_ANSWER_KINDS)}")
-                if self.final:
-                    return False
-                self.final = True  # from now on: another one may come while this one is taken
-                try:
-                    await self._calls.final(Answer(kind, valid(type_name[:200]), valid(text[:20_001]), payload))
-                except BaseException:
-                    self.final = False
-                    raise
-                return True
+                return Reply({"reply": await self._take_final(value_of(request, payload))})
             case other:
-                raise _BadRequestError(f"there is no call {other!r}")
+                raise BadRequestError(f"there is no call {other!r}")
 
-
-class _BadRequestError(Exception):
-    """The request makes no sense."""
+    async def _take_final(self, value: Value) -> bool:
+        if self.final:
+            return False
+        self.final = True  # from now on: another one may come while this one is taken
+        try:
+            await self._calls.final(value)
+        except BaseException:
+            self.final = False
+            raise
+        return True
 
 
 class _Connection(asyncio.Protocol):
@@ -205,7 +233,7 @@ class _Connection(asyncio.Protocol):
                 return
             try:
                 self._request = self._parse(self._take(end + 1))
-            except _BadRequestError as error:
+            except BadRequestError as error:
                 self._refuse(str(error))
                 return
         size = self._request.get("size", 0)
@@ -225,41 +253,35 @@ class _Connection(asyncio.Protocol):
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
-            raise _BadRequestError("A request is one line of JSON.") from None
+            raise BadRequestError("A request is one line of JSON.") from None
         if not isinstance(request, dict):
-            raise _BadRequestError("A request is a JSON object.")
+            raise BadRequestError("A request is a JSON object.")
         token = request.get("token")
         if not (
             isinstance(token, str) and hmac.compare_digest(token.encode(errors="replace"), self._server.token.encode())
         ):
-            raise _BadRequestError("Wrong token.")
+            raise BadRequestError("Wrong token.")
         size = request.get("size", 0)
-        if type(size) is not int or not 0 <= size <= LARGEST_ANSWER:
-            raise _BadRequestError("An answer may have at most 512 MB. Give a smaller one.")
+        if type(size) is not int or not 0 <= size <= LARGEST_PAYLOAD:
+            raise BadRequestError("Values may have at most 512 MB. Give smaller ones.")
         return request
 
     async def _answer(self, request: dict[str, Any], payload: bytes) -> None:
         try:
             self._reply(await self._server.answer(request, payload))
         except asyncio.CancelledError:
-            self._reply({"error": "The run has been stopped."})
+            self._reply(Reply.error("The run has been stopped."))
         finally:
             self.task = None
         if self._buffer:
             self._advance()
 
-    def _reply(self, reply: dict[str, Any]) -> None:
+    def _reply(self, reply: Reply) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(json.dumps(reply).encode() + b"\n")
+            for part in reply.parts():
+                self._transport.write(part)
 
     def _refuse(self, reason: str) -> None:
-        self._reply({"error": reason})
+        self._reply(Reply.error(reason))
         if self._transport is not None:
             self._transport.close()
-
-
-def _field(request: dict[str, Any], name: str, kind: type) -> Any:
-    value = request.get(name)
-    if not isinstance(value, kind):
-        raise _BadRequestError(f"`{name}` is missing or of the wrong type")
-    return value

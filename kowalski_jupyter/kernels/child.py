@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, CellStatus, DataItem, KernelError, Limits, Output
+from .base import Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output
 from .calls import CallServer
 from .client import KernelClient
 from .deadline import Deadline
@@ -134,15 +134,15 @@ class ChildKernel:
         except TimeoutError:
             raise KernelError(f"The child kernel did not start within {START_SECONDS:.0f} s.") from None
 
-    async def load(self, items: Sequence[DataItem], calls: Calls) -> None:
-        """Give the kernel its data and the way to its run.
+    async def load(self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function]) -> None:
+        """Give the kernel its data, the way to its run, and the functions that the run allows.
 
         Raises:
             KernelError: the data could not be loaded.
         """
         assert self._provisioner is not None  # noqa: S101 - started
         inside = self._provisioner.folder if self._unsandboxed else Path(FOLDER)
-        self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy)
+        self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy, functions)
         await self._calls.start()
         size = sum(item.size for item in items if item.kind != "path")
         if self._provisioner.cgroup:
@@ -151,6 +151,7 @@ class ChildKernel:
             "items": [self._hand_over(number, item) for number, item in enumerate(items)],
             "socket": str(inside / "calls.sock"),
             "token": self._calls.token,
+            "functions": list(functions),
             "limits": self._process_limits(size),
         }
         reply = await self._request("load_request", content)

@@ -6,13 +6,13 @@ import asyncio
 import secrets
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import zmq
 
 from . import cgroup
-from .base import Calls, DataItem, KernelError, Limits
+from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits
 from .child import ChildKernel
 from .folders import sweep
 from .provisioner import PREFIX
@@ -59,7 +59,9 @@ class KernelPool:
         """Start the spares in the background. Without this the first `acquire` does."""
         self._refill()
 
-    async def acquire(self, language: str, *, data: Sequence[DataItem], calls: Calls) -> ChildKernel:
+    async def acquire(
+        self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
+    ) -> ChildKernel:
         """Return a kernel with `data` loaded; see `Kernels.acquire`."""
         if self._closed:
             raise KernelError("The kernels have been shut down.")
@@ -67,7 +69,7 @@ class KernelPool:
             raise KernelError(f"There is no kernel for {language!r}. There are: {', '.join(LANGUAGES)}.")
         kernel = await (self._start(data) if any(item.source for item in data) else self._take())
         try:
-            await kernel.load(data, calls)
+            await kernel.load(data, calls, functions)
         except BaseException:
             await kernel.close()
             raise

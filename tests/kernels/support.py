@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kowalski_jupyter.kernels.base import Answer, CellResult, Kernel, Limits, Output
+from kowalski_jupyter.kernels.base import FUNCTIONS, CellResult, Function, Kernel, Limits, Output, Query, Value
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.values import decode_answer
@@ -21,11 +21,14 @@ class FakeRun:
 
     prompts: list[str] = field(default_factory=list)
     options: list[Mapping[str, Any]] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    reply: Callable[[str], Coroutine[Any, Any, str]] | None = None
+    queries: list[Query] = field(default_factory=list)
+    answers: list[Value] = field(default_factory=list)
+    reply: Callable[[str], Coroutine[Any, Any, Any]] | None = None
+    child: Callable[[Query], Value] | None = None
+    most: int | None = None
     cancelled: int = 0
 
-    async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> str:
+    async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         self.prompts.append(prompt)
         self.options.append(options)
         try:
@@ -34,22 +37,36 @@ class FakeRun:
             self.cancelled += 1
             raise
 
-    async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
-        async def one(prompt: str) -> Any:
+    async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any | Exception]:
+        if self.most is not None and len(self.prompts) + len(prompts) > self.most:
+            raise ValueError(f"{len(prompts)} sub-calls are asked for, and {self.most - len(self.prompts)} are left")
+        replies = await asyncio.gather(*(self.llm_query(p, options) for p in prompts), return_exceptions=True)
+        return [reply if not isinstance(reply, BaseException) else _as_exception(reply) for reply in replies]
+
+    async def rlm_query_batched(self, queries: Sequence[Query], options: Mapping[str, Any]) -> list[Value | Exception]:
+        self.queries += queries
+        self.options.append(options)
+        answers: list[Value | Exception] = []
+        for query in queries:
             try:
-                return await self.llm_query(prompt, options)
+                answers.append(self.child(query) if self.child else query.context or ValueError("no context"))
             except ValueError as error:
-                return {"error": str(error)}
+                answers.append(error)
+        return answers
 
-        return await asyncio.gather(*(one(prompt) for prompt in prompts))
-
-    async def final(self, answer: Answer) -> None:
+    async def final(self, answer: Value) -> None:
         self.answers.append(answer)
 
     @property
     def value(self) -> Any:
         (answer,) = self.answers
         return decode_answer(answer.kind, answer.data)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    if not isinstance(error, Exception):
+        raise error
+    return error
 
 
 @dataclass
@@ -84,6 +101,7 @@ async def opened(
     run: FakeRun | None = None,
     limits: Limits | None = None,
     unsandboxed: bool = False,
+    functions: Collection[Function] = FUNCTIONS,
 ) -> AsyncIterator[Session]:
     """A kernel with `data` loaded, and its pool; both are closed at the end."""
     packs = root / "packs"
@@ -92,7 +110,7 @@ async def opened(
     try:
         items = [pack(name, value, packs) for name, value in (data or {}).items()]
         run = run or FakeRun()
-        kernel = await pool.acquire("python", data=items, calls=run)
+        kernel = await pool.acquire("python", data=items, calls=run, functions=functions)
         yield Session(kernel, run, pool)
     finally:
         await pool.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.kernels import calls as calls_module
+from kowalski_jupyter.kernels.base import FUNCTIONS, Function
 from kowalski_jupyter.kernels.calls import CallServer
 
 from .support import FakeRun, opened, until
 
 
 @asynccontextmanager
-async def listening(folder: Path, run: FakeRun | None = None) -> AsyncIterator[CallServer]:
-    server = CallServer(folder / "calls.sock", run or FakeRun(), lambda _busy: None)
+async def listening(
+    folder: Path, run: FakeRun | None = None, functions: Collection[Function] = FUNCTIONS
+) -> AsyncIterator[CallServer]:
+    server = CallServer(folder / "calls.sock", run or FakeRun(), lambda _busy: None, functions)
     await server.start()
     try:
         yield server
@@ -214,6 +217,14 @@ BAD_REQUESTS = {
     b'{"token": "TOKEN", "call": "llm_query", "prompt": "a", "options": []}\n': "options",
     b'{"token": "TOKEN", "call": "llm_query_batched", "prompts": [5], "options": {}}\n': "prompts",
     b'{"token": "TOKEN", "call": "final", "kind": "pickle", "type": "x", "text": "x"}\n': "kind",
+    b'{"token": "TOKEN", "call": "rlm_query_batched", "queries": [5], "values": [], "options": {}}\n': "queries",
+    b'{"token": "TOKEN", "call": "rlm_query_batched", "queries": [{}], "values": [], "options": {}}\n': "question",
+    b'{"token": "TOKEN", "call": "rlm_query_batched", "queries": [], "values": [{"size": 1}]}\n': "sizes",
+    b'{"token": "TOKEN", "call": "rlm_query_batched", "queries": [{"question": "a", "context": 0}], "values": [], '
+    b'"options": {}}\n': "place",
+    b'{"token": "TOKEN", "call": "rlm_query_batched", "queries": [{"question": "a", "context": true}], "values": '
+    b'[{"kind": "bytes", "type": "", "text": "", "size": 1}], "options": {}, "size": 1}\nx': "place",
+    b'{"token": "TOKEN", "call": "rlm_query_batched", "queries": [], "values": [{"size": -1}]}\n': "sizes",
 }
 
 
@@ -228,7 +239,20 @@ def test_bad_requests_are_answered(request_line: bytes, folder: Path) -> None:
             good = {"token": server.token, "call": "llm_query", "prompt": "a", "options": {}}
             assert await ask(folder, json.dumps(good).encode() + b"\n") == [{"reply": "reply to a"}]
         assert run.prompts == ["a"]
+        assert not run.queries
         assert not run.answers
+
+    asyncio.run(scenario())
+
+
+def test_what_a_run_does_not_allow_is_refused_at_the_socket_too(folder: Path) -> None:
+    async def scenario() -> None:
+        run = FakeRun()
+        async with listening(folder, run, functions=("rlm_query",)) as server:
+            query = {"token": server.token, "call": "llm_query_batched", "prompts": ["a"], "options": {}}
+            (reply,) = await ask(folder, json.dumps(query).encode() + b"\n")
+            assert "does not allow llm_query" in reply["error"]
+        assert not run.prompts
 
     asyncio.run(scenario())
 

@@ -115,9 +115,15 @@ def test_namespace_is_clean(root: Path) -> None:
             result = await session("pass")
             assert set(result.names) == {"text", "number", "context"}
             names = await session.value("sorted(name for name in globals() if not name.startswith('_'))")
-            offered = "FINAL FINAL_VAR QueryError answer exit llm_query llm_query_batched quit"
-            imported = "Counter defaultdict json math re"
-            assert set(ast.literal_eval(names)) == {*f"{offered} {imported} context number text".split()}
+            offered = "FINAL FINAL_VAR QueryError answer exit history quit chunks search map_query vote tree_reduce"
+            asking = [
+                f"{kind}_query{many}{how}"
+                for kind in ("llm", "rlm")
+                for many in ("", "_batched")
+                for how in ("", "_async")
+            ]
+            imported = "Counter asyncio defaultdict json math re"
+            assert set(ast.literal_eval(names)) == {*asking, *f"{offered} {imported} context number text".split()}
             assert await session.value("context == {'text': text, 'number': number}") == "True"
             result = await session("import string\ndel number\nllm_query = 3\ndef f(): ...")
             assert set(result.names) == {"text", "context", "string", "llm_query", "f"}

@@ -1,6 +1,6 @@
-"""A run's answer as data: never pickle, since whoever reads it must not have to trust this process.
+"""A value as data, on its way to the run: never pickle, since whoever reads it must not have to trust this process.
 
-`encode` chooses one of the kinds of `Answer` (kernels/base.py); values.py in kernels/ is the reader
+`encode` chooses one of the kinds of `Value` (kernels/base.py); decode.py is the reader
 and describes the formats.
 """
 
@@ -12,14 +12,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .figures import encode_figure
 from .tagged import tagged
 from .text import valid
 
 TEXT = 20_000
-"""Characters of an answer's text form that are sent."""
+"""Characters of a value's text form that are sent."""
 
 _Encoded = tuple[str, bytes]
-"""Kind and data of an `Answer`."""
+"""Kind and data of a `Value`."""
 
 
 def encode(value: Any) -> tuple[str, str, str, bytes]:
@@ -28,7 +29,7 @@ def encode(value: Any) -> tuple[str, str, str, bytes]:
     Raises:
         TypeError: it holds something that cannot be sent; the text says what can.
     """
-    kind, data = _encode_table(value) or _encode_plain(value)
+    kind, data = encode_figure(value) or _encode_table(value) or _encode_plain(value)
     text = value if isinstance(value, str) else repr(value)
     if len(text) > TEXT:
         text = f"{text[: TEXT // 2]}…{text[-TEXT // 2 :]}"
@@ -41,7 +42,7 @@ def _encode_plain(value: Any) -> _Encoded:
     try:
         text = json.dumps(tagged(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     except RecursionError:
-        raise TypeError("The answer is nested too deeply to be sent. Give a flatter value.") from None
+        raise TypeError("The value is nested too deeply to be sent. Give a flatter value.") from None
     return "json", text.encode("utf-8", "surrogatepass")
 
 

@@ -21,6 +21,7 @@ from jupyter_client.session import Session
 from traitlets import Type
 
 from .calls import Calls
+from .history import History
 from .interrupts import interrupts
 from .load import load
 from .namespace import Finished, Namespace
@@ -60,6 +61,7 @@ class RunKernel(IPythonKernel):
         self._shell = cast("Shell", self.shell)
         self._cells = 0
         self._namespace: Namespace | None = None
+        self._history = History()
         self.recorder = Recorder(self._send_output)
         self._descriptors = Descriptors(self.recorder)
         sys.stdout = Stream("stdout", self.recorder)
@@ -79,7 +81,8 @@ class RunKernel(IPythonKernel):
             self.recorder.limit = content["limits"]["output"]
             self.recorder.end_cell()
             values = {item["name"]: load(item) for item in content["items"]}
-            self._namespace = Namespace(self._shell.user_ns, Calls(content["socket"], content["token"]))
+            calls = Calls(content["socket"], content["token"])
+            self._namespace = Namespace(self._shell.user_ns, calls, content["functions"], self._history)
             self._namespace.install(values)
             _set_limits(content["limits"])
             reply: dict[str, Any] = {"status": "ok"}
@@ -93,12 +96,15 @@ class RunKernel(IPythonKernel):
         code = parent["content"]["code"]
         self._cells += 1
         cast("Compiler", self._shell.compile).cell = self._cells
+        if self._namespace:
+            self._namespace.start_cell()
         self.recorder.start_cell()
         error = await self._run(code)
         if os.getpid() != self._pid:
             os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
         self._descriptors.drain()
         self.recorder.end_cell()
+        self._history.end_cell(self._cells, code)
         reply = {
             "status": "ok" if error is None else "error",
             "execution_count": self._cells,
@@ -138,6 +144,7 @@ class RunKernel(IPythonKernel):
         """Publish one output as Jupyter's message for its kind."""
         metadata = {"omitted": omitted} if omitted else {}
         text = valid(text)
+        self._history.write(text, omitted)
         content: dict[str, Any]
         if kind in {"stdout", "stderr"}:
             message, content = "stream", {"name": kind, "text": text}

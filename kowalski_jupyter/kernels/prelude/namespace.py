@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import math
@@ -9,11 +10,17 @@ import re
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
-from .calls import Calls, QueryError
+from .calls import Calls, QueryError, Request
+from .chunks import chunks
 from .encode import encode
+from .forms import with_form
+from .helpers import Helpers
+from .history import History
+from .queries import query_functions
+from .search import search
 
 
 class Finished(BaseException):
@@ -23,27 +30,48 @@ class Finished(BaseException):
 class Namespace:
     """What a run puts into the user's names, and what it reads back from there."""
 
-    def __init__(self, names: dict[str, Any], calls: Calls) -> None:
+    def __init__(self, names: dict[str, Any], calls: Calls, functions: Collection[str], history: History) -> None:
         self._names = names
         self._calls = calls
+        self._functions = functions
+        self._history = history
         self._answer_protocol = True
         self._start: dict[str, Any] = {}
 
     def install(self, data: Mapping[str, Any]) -> None:
         """Put the functions, then `data` and its `context`, into the user's names."""
-        functions = (self.llm_query, self.llm_query_batched, self.FINAL, self.FINAL_VAR, self.exit)
-        self._start = {function.__name__: function for function in functions}
-        self._start |= {"quit": self.exit, "QueryError": QueryError}
+        self._start = self._model_functions()
+        for function in (self.FINAL, self.FINAL_VAR, self.exit):
+            self._start[function.__name__] = function
+        self._start |= {"quit": self.exit, "history": self._history.cells}
         if "answer" in data:
             self._answer_protocol = False
         else:
             self._start["answer"] = {"content": None, "ready": False}
-        self._start |= {"re": re, "json": json, "math": math, "Counter": Counter, "defaultdict": defaultdict}
+        self._start |= {"asyncio": asyncio, "re": re, "json": json, "math": math}
+        self._start |= {"Counter": Counter, "defaultdict": defaultdict}
         self._names.update(self._start)
         if data and "context" not in data:
             self._names["context"] = next(iter(data.values())) if len(data) == 1 else dict(data)
         self._names.update(data)
         threading.excepthook = _quiet_when_finished(threading.excepthook)
+
+    def start_cell(self) -> None:
+        """Bring `history` back if the code has deleted it."""
+        self._names.setdefault("history", self._history.cells)
+
+    def _model_functions(self) -> dict[str, Any]:
+        """Return what the run allows of the functions that ask models, and of the helpers."""
+        found: dict[str, Any] = query_functions(self._calls, self._functions)
+        if found:
+            found["QueryError"] = QueryError
+        if "helpers" in self._functions:
+            helpers: list[Callable[..., Any]] = [chunks, search]
+            if "llm_query" in self._functions:
+                asking = Helpers(self._calls)
+                helpers += [asking.map_query, asking.vote, asking.tree_reduce]
+            found |= {helper.__name__: with_form(helper, helper.__name__) for helper in helpers}
+        return found
 
     def visible(self, most: int = 500) -> list[str]:
         """Return the names that the user's data and code have bound, at most `most`."""
@@ -77,27 +105,6 @@ class Namespace:
         self._send(answer["content"])
         return True
 
-    def llm_query(self, prompt: Any, **options: Any) -> str:
-        """Ask a language model and return its reply. Raises QueryError if it cannot answer."""
-        if not isinstance(prompt, str):
-            hint = "; for many prompts there is llm_query_batched" if isinstance(prompt, (list, tuple)) else ""
-            raise TypeError(f"llm_query takes one str, not {type(prompt).__name__}{hint}")
-        return str(self._calls.call("llm_query", prompt=prompt, options=options))
-
-    def llm_query_batched(self, prompts: Iterable[str], **options: Any) -> list[str | QueryError]:
-        """Ask for many prompts at once; the replies come in the same order.
-
-        A prompt that could not be answered has a QueryError in its place.
-        """
-        if isinstance(prompts, str):
-            raise TypeError("llm_query_batched takes a list of str; for one prompt there is llm_query")
-        prompts = list(prompts)
-        for prompt in prompts:
-            if not isinstance(prompt, str):
-                raise TypeError(f"llm_query_batched takes a list of str, and one is {type(prompt).__name__}")
-        replies = self._calls.call("llm_query_batched", prompts=prompts, options=options)
-        return [QueryError(reply["error"]) if isinstance(reply, dict) else str(reply) for reply in replies]
-
     def FINAL(self, value: Any) -> NoReturn:  # noqa: N802 - the name that models know
         """Give `value` as the run's answer and end the run."""
         self._send(value)
@@ -118,7 +125,7 @@ class Namespace:
 
     def _send(self, value: Any) -> None:
         kind, type_name, text, data = encode(value)
-        self._calls.call("final", data, kind=kind, type=type_name, text=text)
+        self._calls.call(Request("final", {"kind": kind, "type": type_name, "text": text}, data))
 
 
 def _quiet_when_finished(hook: Any) -> Any:

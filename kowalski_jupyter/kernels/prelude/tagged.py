@@ -13,7 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-WHAT_CAN = "text, bytes, numbers, dates, lists, dicts, sets, tables (pandas, polars, pyarrow) and NumPy arrays"
+WHAT_CAN = (
+    "text, bytes, numbers, dates, lists, dicts, sets, tables (pandas, polars, pyarrow), NumPy arrays and, by "
+    "itself, a matplotlib or Plotly figure"
+)
 _DEEPEST = 200
 _LARGEST = 1 << 63
 """Integers from here on are written in hexadecimal: Python limits decimal ones to 4300 digits."""
@@ -29,7 +32,7 @@ def tagged(value: Any, above: tuple[int, ...] = ()) -> Any:  # noqa: PLR0911 - o
     if simple is not _NOT_SIMPLE:
         return simple
     if id(value) in above or len(above) > _DEEPEST:
-        raise TypeError("The answer contains itself or is nested too deeply to be sent. Give a flatter value.")
+        raise TypeError("The value contains itself or is nested too deeply to be sent. Give a flatter value.")
     above = (*above, id(value))
     if isinstance(value, Mapping):
         if "$" not in value and all(isinstance(key, str) for key in value):
@@ -91,4 +94,4 @@ def _as_python(value: Any) -> Any:
         return value.item()
     if isinstance(value, pathlib.PurePath):
         return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be sent as an answer. These can: {WHAT_CAN}.")
+    raise TypeError(f"{type(value).__name__} cannot be sent. These can: {WHAT_CAN}.")

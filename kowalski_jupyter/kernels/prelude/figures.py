@@ -1,0 +1,42 @@
+"""Figures as data: a matplotlib figure as the picture it draws, a Plotly figure as its JSON."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from typing import Any
+
+from .decode import MOST_PIXELS, png_size
+
+_MOST_DRAWN = 16_000_000
+"""A larger figure is drawn with fewer dots per inch."""
+
+
+def encode_figure(value: Any) -> tuple[str, bytes] | None:
+    """Return kind and data of a figure, None for anything else. A library never imported cannot have made one."""
+    if (plotly := sys.modules.get("plotly.basedatatypes")) and isinstance(value, plotly.BaseFigure):
+        return "plotly", value.to_json().encode()
+    if (matplotlib := sys.modules.get("matplotlib.figure")) and (figure := _figure_of(matplotlib, value)) is not None:
+        return "png", _png(figure)
+    return None
+
+
+def _figure_of(matplotlib: Any, value: Any) -> Any:
+    """Return the figure that `value` is or is drawn on: axes, a sub-figure, seaborn's grids."""
+    while value is not None and not isinstance(value, matplotlib.Figure):
+        above = getattr(value, "figure", None)
+        value = above if above is not value and isinstance(above, matplotlib.FigureBase) else None
+    return value
+
+
+def _png(figure: Any) -> bytes:
+    width, height = figure.get_size_inches()
+    dots = min(figure.dpi, math.sqrt(_MOST_DRAWN / (width * height)))
+    # As notebooks show it, with labels outside the figure's edge; without those that would make it a poster.
+    for box in ("tight", None):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dots, bbox_inches=box)
+        if math.prod(png_size(buffer.getvalue())) <= MOST_PIXELS:
+            break
+    return buffer.getvalue()
