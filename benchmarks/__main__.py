@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import scenarios as sc
-from benchmarks.implementations import ALL, Implementation
+from benchmarks.implementations import ALL, OURS, Implementation
+from benchmarks.parsing import PARSING, seconds_to_parse
 from benchmarks.report import to_markdown
 from benchmarks.session import Session, open_session
 
@@ -24,7 +25,16 @@ WARM_RUNS = 3
 PAUSE = 1.0
 """Seconds before a warm run: whoever reads one answer before asking again takes longer."""
 
-_WARM_SCENARIOS = ((sc.TEN_TURNS, sc.WARM), (sc.IN_SEQUENCE, sc.SEQUENCE), (sc.IN_A_BATCH, sc.BATCH))
+_CHILDREN = f"[f'CHILD {{n}}' for n in range({sc.CHILDREN})]"
+
+_WARM_SCENARIOS = (
+    (sc.TEN_TURNS, sc.WARM),
+    (sc.FIFTY_TURNS, sc.FIFTY),
+    (sc.IN_SEQUENCE, sc.SEQUENCE),
+    (sc.IN_A_BATCH, sc.BATCH),
+    (sc.IN_A_LARGE_BATCH, sc.LARGE_BATCH),
+    (sc.TALKATIVE, sc.TALK),
+)
 
 
 class Bench:
@@ -34,7 +44,7 @@ class Bench:
         self.values: dict[sc.Figure, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
     def measure(self, implementation: Implementation) -> None:
-        """Measure one implementation once, in three fresh processes."""
+        """Measure one implementation once, in fresh processes."""
         name = implementation.name
         with _session(implementation) as session:
             cold = session.run(sc.TEN_TURNS)
@@ -52,14 +62,30 @@ class Bench:
             session.run(sc.TEN_TURNS)
             time.sleep(PAUSE)
             self._add(name, sc.MEMORY, session.run(sc.LARGE_CONTEXT, sample_memory=True))
+        if implementation.children:
+            self._measure_children(implementation, sc.recursive(implementation.children(_CHILDREN)))
+
+    def measure_parsing(self) -> None:
+        """Measure our parser, which has no peer: they read replies when they are whole."""
+        for figure, megabytes in zip(PARSING, (1, 2), strict=True):
+            self.values[figure][OURS.name].append(1e3 * seconds_to_parse(megabytes))
+
+    def _measure_children(self, implementation: Implementation, scenario: sc.Scenario) -> None:
+        for figures, sample_memory in ((sc.RECURSION, False), (sc.RECURSION_MEMORY, True)):
+            with _session(implementation, depth=2) as session:
+                session.run(sc.TEN_TURNS)
+                time.sleep(PAUSE)
+                self._add(implementation.name, figures, session.run(scenario, sample_memory=sample_memory))
 
     def _add(self, name: str, figures: Iterable[sc.Figure], trial: sc.Trial) -> None:
         for figure in figures:
             self.values[figure][name].append(figure.read(trial))
 
 
-def _session(implementation: Implementation) -> AbstractContextManager[Session]:
-    return open_session(implementation, {"max_subcalls": 10_000} if "max_subcalls" in implementation.options else {})
+def _session(implementation: Implementation, **options: float) -> AbstractContextManager[Session]:
+    """Open a session in which the numbers of sub-calls and turns are not limited to what is usual."""
+    wanted = {"max_subcalls": 10_000, "max_turns": 80, **options}
+    return open_session(implementation, {key: wanted[key] for key in wanted.keys() & implementation.options})
 
 
 def main() -> None:
@@ -74,6 +100,8 @@ def main() -> None:
         for implementation in chosen[turn:] + chosen[:turn]:
             print(f"round {number + 1} of {arguments.rounds}: {implementation.name}", file=sys.stderr)
             bench.measure(implementation)
+        if OURS in chosen:
+            bench.measure_parsing()
     table = to_markdown(bench.values, chosen, rounds=arguments.rounds)
     print(table)
     RESULTS.mkdir(exist_ok=True)

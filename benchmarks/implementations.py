@@ -27,6 +27,7 @@ class Implementation:
         query: makes the expression of a sub-call from that of its prompt.
         batch: makes the expression of many sub-calls from that of a list of prompts.
         say: makes what a sub-model replies from the text that the code is to get.
+        children: makes the expression of child runs from that of a list of their data; None if there are none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Implementation:
     query: Callable[[str], str] = "llm_query({})".format
     batch: Callable[[str], str] = "llm_query_batched({})".format
     say: Callable[[str], str] = str
+    children: Callable[[str], str] | None = None
 
     def fence(self, code: str, *, tag: str | None = None) -> str:
         """Return a fenced block of code."""
@@ -56,7 +58,8 @@ OURS = Implementation(
     "kowalski.py",
     our_python,
     "FINAL({})".format,
-    frozenset({"timeout", "cell_timeout", "depth"}),
+    frozenset({"max_turns", "timeout", "cell_timeout", "depth"}),
+    children="rlm_query_batched(['Go on.'] * 8, {})".format,
 )
 _finish_rlms = "answer['content'] = str({})\nanswer['ready'] = True".format
 RLMS = Implementation(
@@ -65,7 +68,8 @@ RLMS = Implementation(
     "rlms.py",
     partial(peer_python, "rlms"),
     _finish_rlms,
-    frozenset({"timeout", "cell_timeout", "max_errors", "depth"}),
+    frozenset({"max_turns", "timeout", "cell_timeout", "max_errors", "depth"}),
+    children="rlm_query_batched({})".format,
 )
 RLMS_LOCAL = Implementation(
     "rlms-local",
@@ -73,7 +77,8 @@ RLMS_LOCAL = Implementation(
     "rlms_local.py",
     partial(peer_python, "rlms"),
     _finish_rlms,
-    frozenset({"timeout", "max_errors", "depth"}),
+    frozenset({"max_turns", "timeout", "max_errors", "depth"}),
+    children="rlm_query_batched({})".format,
 )
 DSPY = Implementation(
     "dspy",
@@ -81,7 +86,7 @@ DSPY = Implementation(
     "dspy_rlm.py",
     partial(peer_python, "dspy"),
     "SUBMIT(answer=str({}))".format,
-    frozenset({"cell_timeout", "max_subcalls"}),
+    frozenset({"max_turns", "cell_timeout", "max_subcalls"}),
     tag="python",
     wrap="[[ ## reasoning ## ]]\nGo on.\n\n[[ ## code ## ]]\n{}\n[[ ## completed ## ]]".format,
 )
@@ -92,7 +97,7 @@ FABRIC = Implementation(
     "fabric.py",
     partial(peer_python, "fabric"),
     "SUBMIT(answer=str({}))".format,
-    frozenset({"cell_timeout"}),
+    frozenset({"max_turns", "cell_timeout"}),
     tag="python",
     query=lambda prompt: f"(await predict({_FIELDS(prompt)})).answer",
     batch=lambda prompts: (

@@ -43,8 +43,8 @@ def _row(
     figure: Figure, measured: Mapping[str, Sequence[float]], names: Sequence[str], peers: Sequence[str]
 ) -> list[str]:
     ours = median(measured[OURS.name]) if OURS.name in measured else None
-    ratios = [f"{median(measured[peer]) / ours:.1f}" if ours else "-" for peer in peers]
-    row = [figure.name, *(_cell(measured[name], figure.unit) for name in names), *ratios]
+    ratios = [f"{median(measured[peer]) / ours:.1f}" if ours and peer in measured else "-" for peer in peers]
+    row = [figure.name, *(_cell(measured.get(name, ()), figure.unit) for name in names), *ratios]
     if figure.target is None or ours is None:
         return [*row, "", ""]
     return [*row, f"{figure.target:g} {figure.unit}", _verdict(measured[OURS.name], figure.target)]
@@ -57,4 +57,4 @@ def _verdict(values: Sequence[float], target: float) -> str:
 
 
 def _cell(values: Sequence[float], unit: str) -> str:
-    return f"{median(values):.3g} ({min(values):.3g}) {unit}"
+    return f"{median(values):.3g} ({min(values):.3g}) {unit}" if values else "-"

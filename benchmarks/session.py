@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -11,12 +12,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, Any
 
 import psutil
 
+from benchmarks.bare import seconds_of_bare_calls
 from benchmarks.environments import ROOT
 from benchmarks.implementations import DRIVERS, Implementation
 from benchmarks.memory import PeakMemory
@@ -74,7 +76,8 @@ class Session:
         requests = self.server.requests[seen:]
         subcalls = [request for request in requests if is_subcall(request)]
         root = [request for request in requests if not is_subcall(request)]
-        return Trial(self._spawned, said["asked"], said["answered"], root, subcalls, memory.added)
+        bare = seconds_of_bare_calls(self.server.port, scenario.bare_calls, width=CALLS) if scenario.bare_calls else 0.0
+        return Trial(self._spawned, said["asked"], said["answered"], root, subcalls, memory.added, bare)
 
     def ask(self) -> dict[str, Any]:
         """Ask the question and return what the driver says when the run has ended."""
@@ -176,15 +179,21 @@ def is_subcall(request: Request) -> bool:
     return _SUBCALL.match(request.last("user")) is not None
 
 
-def _script(implementation: Implementation, scenario: Scenario) -> Any:
+def _script(implementation: Implementation, scenario: Scenario) -> Callable[[Request], Reply]:
     codes = [*scenario.codes, implementation.finish(scenario.answer)]
-    replies = iter([implementation.write(code) for code in codes])
+    # In one piece: a real model's tokens are read while it writes the next ones, not after its last.
+    chatter = " and so on" * (scenario.chatter // 3)
+    replies = [
+        Reply(implementation.write(code) + chatter, whole=not chatter, token_delay=scenario.word_seconds)
+        for code in codes
+    ]
+    turns = itertools.count()
 
-    def script(request: Request) -> Reply | str:
+    def script(request: Request) -> Reply:
         if is_subcall(request):
             return Reply("ok", delay=scenario.subcall_seconds)
-        # In one piece: a real model's tokens are read while it writes the next ones, not after its last.
-        return Reply(next(replies), whole=True)
+        said = sum([message.get("role") == "assistant" for message in request.messages])
+        return replies[said if scenario.by_turn else next(turns)]
 
     return script
 

@@ -17,7 +17,8 @@ def ask(question: str, context: str) -> str:
         outputs={"answer": str},
         lm=model,
         sub_lm=model,
-        timeout=options.get("cell_timeout", 300.0),  # of a cell; its own default
+        max_turns=options.get("max_turns", 20),  # its own default, as is the limit of a cell
+        timeout=options.get("cell_timeout", 300.0),
     )
     result = engine.run()
     if not result.submitted or not result.payload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from line import arguments, serve
 
-from kowalski_jupyter.magics.variables import pack_all
+from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.request import RunRequest
@@ -31,7 +32,9 @@ client = ServiceClient(**json.loads(host.stdout.readline()))
 
 def ask(question: str, context: str) -> Any:
     """Run once; the trace is folded as it comes, as for a cell's display."""
-    data = pack_all(["context"], {"context": context}, client.info.data_root)
+    folder = client.info.data_root / f"pack-{secrets.token_hex(8)}"
+    folder.mkdir(mode=0o700, parents=True)
+    data = (pack("context", context, folder),)
     trace = Trace()
     try:
         with client.run(RunRequest(question, data, options)) as batches:

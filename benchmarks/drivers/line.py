@@ -1,8 +1,8 @@
 """What all drivers share: commands as JSON lines on standard input, answers on standard output.
 
 A driver is started with the server's URL and, as JSON, the limits that its implementation is to be given:
-``timeout`` (seconds of a run), ``cell_timeout`` (seconds of a cell), ``max_subcalls``, ``max_errors`` (in a row)
-and ``depth`` (levels of runs below the first).
+``max_turns``, ``timeout`` (seconds of a run), ``cell_timeout`` (seconds of a cell), ``max_subcalls``, ``max_errors``
+(in a row) and ``depth`` (levels of runs below the first).
 """
 
 from __future__ import annotations

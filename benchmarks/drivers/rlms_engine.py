@@ -17,6 +17,7 @@ def make_engine(environment: str, **settings: Any) -> RLM:
         environment=environment,
         environment_kwargs=settings,
         max_depth=options.get("depth", 1),
+        max_iterations=options.get("max_turns", 30),  # its own default
         max_timeout=options.get("timeout"),
         max_errors=options.get("max_errors"),
     )

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from benchmarks.faults.case import Case, Outcome, answers, ended
 from benchmarks.implementations import Implementation
+from benchmarks.scenarios import CHILDREN
 from tests.support.scripted_server import Reply, Request
 
 _NO_RECURSION = "has no `rlm_query_batched`"
-_CHILDREN = 8
 
 
 def _prompts(number: int) -> str:
@@ -33,9 +33,8 @@ def _one_fails(request: Request) -> Reply:
 
 def _children(implementation: Implementation) -> list[Reply]:
     """Return replies for the root and its children alike: the data says which one runs the code."""
-    batch = {
-        "ours": f"rlm_query_batched(['Go'] * {_CHILDREN}, [f'CHILD {{n}}' for n in range({_CHILDREN})])",
-    }.get(implementation.name, f"rlm_query_batched([f'CHILD {{n}}' for n in range({_CHILDREN})])")
+    assert implementation.children
+    batch = implementation.children(f"[f'CHILD {{n}}' for n in range({CHILDREN})]")
     code = (
         "import time\n"
         "if context.startswith('CHILD'):\n"
@@ -46,11 +45,11 @@ def _children(implementation: Implementation) -> list[Reply]:
         "else:\n"
         f"    result = ', '.join(map(str, {batch}))"
     )
-    return [Reply(implementation.write(code)), Reply(implementation.write(implementation.finish("context")))]
+    return [Reply(implementation.write(code)), Reply(implementation.write(implementation.finish("result")))]
 
 
 def _children_keep_apart(outcome: Outcome) -> str:
-    expected = ", ".join(f"CHILD {n}" for n in range(_CHILDREN))
+    expected = ", ".join(f"CHILD {n}" for n in range(CHILDREN))
     mixed = sum(len(set(re.findall(r"MARK CHILD (\d)", request.last("user")))) > 1 for request in outcome.root)
     if mixed:
         return f"{mixed} children see prints of others"

@@ -101,6 +101,7 @@ class Case:
 
 
 _OPTIONS = {
+    "max_turns": "limit of turns",
     "timeout": "limit of a run's time",
     "cell_timeout": "limit of a cell's time",
     "max_subcalls": "limit of sub-calls",

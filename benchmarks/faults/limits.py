@@ -10,6 +10,8 @@ _ENDLESS = "while True:\n    pass"
 
 
 def _comes_back(outcome: Outcome) -> str:
+    if not outcome.root:
+        return f"has not asked: {outcome.error}"
     return "is not stopped: only Ctrl+C ends it" if outcome.hung else ""
 
 
@@ -18,7 +20,7 @@ def _is_cut_off(outcome: Outcome) -> str:
     if outcome.hung:
         return "is not stopped"
     if not outcome.root:
-        return "ends before it has asked"
+        return f"has not asked: {outcome.error}"
     return "" if outcome.root[0].disconnected else "waits for the whole reply, and only then sees that its time is over"
 
 

@@ -6,11 +6,14 @@ import sys
 import pytest
 
 from benchmarks import scenarios as sc
+from benchmarks.bare import seconds_of_bare_calls
 from benchmarks.drivers.line import make_context
 from benchmarks.implementations import ALL, OURS, RLMS, Implementation
 from benchmarks.memory import PeakMemory
+from benchmarks.parsing import make_reply, seconds_to_parse
 from benchmarks.report import to_markdown
-from tests.support.scripted_server import Request
+from benchmarks.session import open_session
+from tests.support.scripted_server import Reply, Request, ScriptedServer
 
 
 def request(started: float, ended: float) -> Request:
@@ -38,6 +41,37 @@ def test_figures_are_read_from_the_servers_clock() -> None:
     assert read(sc.BATCH) == [0.25, 0.109]
     assert read(sc.CONTEXT) == [0.2, 400.0, 1.0]
     assert read(sc.MEMORY) == [123.0]
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    figure = sc.Figure("alone", "ms", target=5)
+    row = to_markdown({figure: {"ours": [4.0]}}, [OURS, RLMS], rounds=1).splitlines()[-1]
+    assert row == "| alone | 4 (4) ms | - | - | 5 ms | met |"
+
+
+def test_the_first_and_the_last_gaps_of_many_turns_are_told_apart() -> None:
+    ends = [0.001] * 10 + [0.002] * 30 + [0.003] * 10
+    root = [request(float(turn), turn + 1 - gap) for turn, gap in enumerate(ends)] + [request(50.0, 50.1)]
+    trial = sc.Trial(spawned=0.0, asked=0.0, answered=51.0, root=root, subcalls=[])
+    assert [figure.read(trial) for figure in sc.FIFTY] == [pytest.approx(1.0), pytest.approx(3.0)]
+
+
+def test_a_bare_loop_makes_all_calls_and_no_more_at_a_time_than_it_may() -> None:
+    with ScriptedServer(lambda _: Reply("ok", delay=0.01)) as server:
+        assert seconds_of_bare_calls(server.port, 25, width=5) >= 0.05
+        assert (len(server.requests), server.max_in_flight) == (25, 5)
+
+
+def test_a_client_that_leaves_early_is_seen_in_the_words_written() -> None:
+    with open_session(OURS, {"max_turns": 5}) as session:
+        trial = session.run(sc.TALKATIVE)
+    assert 0 < sum(request.chunks for request in trial.root) < sc.TALKATIVE.chatter
+
+
+@pytest.mark.parametrize("megabytes", [1, 2])
+def test_the_reply_to_parse_has_its_size_and_is_parsed(megabytes: int) -> None:
+    assert len(make_reply(megabytes * sc.MEGABYTE)) == megabytes * sc.MEGABYTE
+    assert seconds_to_parse(megabytes) > 0
 
 
 def test_the_report_sets_ratios_and_verdicts_beside_the_medians() -> None:

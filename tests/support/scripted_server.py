@@ -77,7 +77,8 @@ class Reply:
 class Request:
     """One chat completion as it came. Times are `time.monotonic()`.
 
-    `chunks` is how many chunks of a slow reply were written before its end, or before the client went away.
+    `chunks` is how many chunks of a slow reply were written before its end, or before the client went away; where the
+    reply is not streamed, how many tokens it took.
     """
 
     number: int
@@ -331,6 +332,8 @@ class _Connection(asyncio.Protocol):
     async def _slowly(self, payload: dict[str, Any], reply: Reply) -> None:
         if not payload.get("stream"):
             await asyncio.sleep(reply.delay + reply.token_delay * len(reply.tokens()))
+            if self.request:
+                self.request.chunks = len(reply.tokens())
             if reply.fault:
                 self._write(_HEADERS, _LAST)  # what exo does: 200 and an empty body
             else:
