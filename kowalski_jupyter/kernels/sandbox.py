@@ -29,7 +29,16 @@ SOCKETS = "/tmp/.kernel"  # noqa: S108 - the sandbox's own /tmp
 """Where it binds its ZMQ sockets: in its own tmpfs, since a folder of the host's could be filled."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
-_SETTINGS = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "mime.types")
+_SETTINGS = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "localtime",
+    "timezone",
+    "mime.types",
+    "fonts",
+)
 _PARTS = ("bin", "lib", "lib64", "pyvenv.cfg")
 
 _PROBE = """

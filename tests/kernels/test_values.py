@@ -7,13 +7,14 @@ import json
 import math
 import pickle
 import struct
+import sys
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from kowalski_jupyter.kernels.values import decode_answer
+from kowalski_jupyter.kernels.values import PlotlyFigure, decode_answer
 
 
 def npy(header: str) -> bytes:
@@ -36,6 +37,10 @@ def tagged(tag: Any, value: Any) -> bytes:
     return json.dumps({"$": tag, "v": value}).encode()
 
 
+def png(width: int, height: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\x08\x02\0\0\0"
+
+
 HOSTILE = {
     "unknown kind": ("pickle", pickle.dumps(Bomb())),
     "pickle as json": ("json", pickle.dumps(Bomb())),
@@ -56,6 +61,13 @@ HOSTILE = {
     "unhashable in set": ("json", tagged("set", [[]])),
     "deep": ("json", b"[" * 200_000),
     "finite float": ("json", tagged("float", "1.5")),
+    "no png": ("png", b"<svg onload='alert(1)'></svg>" * 9),
+    "cut png": ("png", b"\x89PNG"),
+    "huge png": ("png", png(100_000, 100_000)),
+    "empty png": ("png", png(0, 5)),
+    "no figure": ("plotly", b"[]"),
+    "figure without traces": ("plotly", b'{"layout": {}}'),
+    "unknown trace": ("plotly", b'{"data": [{"type": "code"}]}'),
     "huge integer": ("json", b"9" * 10_000),
 }
 
@@ -71,6 +83,15 @@ def test_hostile_answers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_special_numbers() -> None:
     assert math.isnan(decode_answer("json", tagged("float", "nan")))
     assert decode_answer("json", tagged("int", hex(-(1 << 70)))) == -(1 << 70)
+
+
+def test_a_plotly_figure_where_plotly_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    figure = decode_answer("plotly", b'{"data": [{"type": "bar", "y": [1]}], "layout": {}}')
+    assert isinstance(figure, PlotlyFigure)
+    shown = figure._repr_mimebundle_(include=None, exclude=None)
+    assert shown["application/vnd.plotly.v1+json"]["data"][0]["y"] == [1]
+    assert "install plotly" in shown["text/plain"]
 
 
 def test_arrays_may_be_changed() -> None:

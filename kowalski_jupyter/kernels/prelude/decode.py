@@ -138,7 +138,7 @@ class Picture:
     png: bytes
 
     def __repr__(self) -> str:
-        width, height = png_size(self.png)
+        width, height = _png_size(self.png)
         return f"<Picture, {width} x {height} pixels>"
 
     def _repr_png_(self) -> bytes:
@@ -146,18 +146,18 @@ class Picture:
 
 
 _PNG_START = struct.Struct(">8sI4sII")
-MOST_PIXELS = 64_000_000
+_MOST_PIXELS = 64_000_000
 """A picture may unpack to this many pixels: 256 MB in whatever shows it."""
 
 
 def _png(data: bytes) -> Picture:
-    width, height = png_size(data)
-    if not 0 < width * height <= MOST_PIXELS:
+    width, height = _png_size(data)
+    if not 0 < width * height <= _MOST_PIXELS:
         raise ValueError(f"a picture of {width} x {height} pixels")
     return Picture(data)
 
 
-def png_size(data: bytes) -> tuple[int, int]:
+def _png_size(data: bytes) -> tuple[int, int]:
     """Return a picture's width and height in pixels, from its first chunk (W3C's PNG specification, 5.2 and 11.2.1).
 
     Raises:

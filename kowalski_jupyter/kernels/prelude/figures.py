@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import sys
 from typing import Any
 
-from .decode import MOST_PIXELS, png_size
+from .decode import Picture, PlotlyFigure
 
-_MOST_DRAWN = 16_000_000
+_MOST_PIXELS = 16_000_000
 """A larger figure is drawn with fewer dots per inch."""
+_FARTHEST = 3
+"""With what lies beyond its edge, a picture may be this many times as large."""
 
 
 def encode_figure(value: Any) -> tuple[str, bytes] | None:
     """Return kind and data of a figure, None for anything else. A library never imported cannot have made one."""
+    if isinstance(value, Picture):  # what a child run has drawn
+        return "png", value.png
+    if isinstance(value, PlotlyFigure):
+        return "plotly", json.dumps(value.json).encode()
     if (plotly := sys.modules.get("plotly.basedatatypes")) and isinstance(value, plotly.BaseFigure):
         return "plotly", value.to_json().encode()
     if (matplotlib := sys.modules.get("matplotlib.figure")) and (figure := _figure_of(matplotlib, value)) is not None:
@@ -31,12 +38,11 @@ def _figure_of(matplotlib: Any, value: Any) -> Any:
 
 
 def _png(figure: Any) -> bytes:
+    """Draw a figure as notebooks do, with labels beyond its edge; without those that would make it a poster."""
     width, height = figure.get_size_inches()
-    dots = min(figure.dpi, math.sqrt(_MOST_DRAWN / (width * height)))
-    # As notebooks show it, with labels outside the figure's edge; without those that would make it a poster.
-    for box in ("tight", None):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dots, bbox_inches=box)
-        if math.prod(png_size(buffer.getvalue())) <= MOST_PIXELS:
-            break
+    dots = min(figure.dpi, math.sqrt(_MOST_PIXELS / (width * height)))
+    box = figure.get_tightbbox()
+    near = box.width * box.height <= _FARTHEST * width * height
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots, bbox_inches="tight" if near else None)
     return buffer.getvalue()
