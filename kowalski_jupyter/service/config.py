@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from traitlets import Bool, Float, Int, Unicode, default
 from traitlets.config import LoggingConfigurable
 
 from kowalski_jupyter.kernels.base import Limits
+from kowalski_jupyter.rlm.prompts import PROFILES
 from kowalski_jupyter.rlm.settings import RunSettings
+from kowalski_jupyter.service.upkeep import Room
 
 _GIB = 1 << 30
 
@@ -50,6 +53,17 @@ class Kowalski(LoggingConfigurable):
     ).tag(config=True)
     data_root = Unicode(help="Folder for the data of runs that are going on. It needs room for it.").tag(config=True)
 
+    store = Unicode(
+        help="File that runs are kept in: questions, code, outputs, replies and answers, but not your data. "
+        "':memory:' keeps them only while the service runs. Default: KOWALSKI_STORE, else your data folder."
+    ).tag(config=True)
+    keep_runs = Int(1000, min=1, help="Runs that are kept. The oldest are dropped first.").tag(config=True)
+    keep_size = Float(1.0, min=0.01, help="How much room the kept runs may take, in GiB.").tag(config=True)
+    reuse = Bool(
+        default_value=False,
+        help="Whether a sub-call may be answered by the reply that an equal one got in another run.",
+    ).tag(config=True)
+
     @default("url")
     def _default_url(self) -> str:
         return os.environ.get("KOWALSKI_URL", "")
@@ -62,6 +76,10 @@ class Kowalski(LoggingConfigurable):
     def _default_sub_model(self) -> str:
         return os.environ.get("KOWALSKI_SUB_MODEL", "")
 
+    @default("store")
+    def _default_store(self) -> str:
+        return os.environ.get("KOWALSKI_STORE") or str(platformdirs.user_data_path("kowalski-jupyter") / "runs.sqlite")
+
     @default("data_root")
     def _default_data_root(self) -> str:
         return str(platformdirs.user_cache_path("kowalski-jupyter") / "runs")
@@ -70,7 +88,11 @@ class Kowalski(LoggingConfigurable):
         """Return what one child kernel may use."""
         return Limits(memory=int(self.memory * _GIB), processes=self.processes, cell_seconds=self.cell_timeout)
 
-    def run_settings(self, options: dict[str, Any]) -> RunSettings:
+    def room(self) -> Room:
+        """Return how much is kept of the runs that have ended."""
+        return Room(self.keep_runs, int(self.keep_size * _GIB))
+
+    def run_settings(self, options: Mapping[str, Any]) -> RunSettings:
         """Return the settings of one run, whose own `options` go before the configured ones."""
         configured = {
             "max_turns": self.max_turns,
@@ -80,9 +102,24 @@ class Kowalski(LoggingConfigurable):
             "sub_model": self.sub_model,
             "depth": self.depth,
         }
-        given = {"max_seconds" if key == "timeout" else key: value for key, value in options.items()}
-        own = {field.name: given[field.name] for field in dataclasses.fields(RunSettings) if field.name in given}
+        own = {name: value for option, value in options.items() for name, value in _as_settings(option, value).items()}
         return RunSettings(**{**configured, **own})
+
+    def set_by(self, option: str) -> Collection[str]:
+        """Return the names of the `RunSettings` that an option of a run says."""
+        return _as_settings(option, "")
+
+
+def _as_settings(option: str, value: Any) -> dict[str, Any]:
+    """Return what an option of a run says about its settings; nothing if it is about something else."""
+    if option == "profile":  # its name, or the text of a prompt
+        known = value in PROFILES
+        return {"profile": value if known else "", "prompt": "" if known else value}
+    name = "max_seconds" if option == "timeout" else option
+    return {name: value} if name in _SETTINGS else {}
+
+
+_SETTINGS = frozenset(field.name for field in dataclasses.fields(RunSettings))
 
 
 def runtime_folder() -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kowalski_jupyter.models.base import ChatModel, Report
+from kowalski_jupyter.models.base import ChatModel, ReadsAhead, Report
 from kowalski_jupyter.models.discover import ModelSettings, find_model
+from kowalski_jupyter.rlm.prompts import choose_profile, opening
+from kowalski_jupyter.rlm.endpoints import OpenModel
 
 FindModel = Callable[[ModelSettings, Report], Awaitable[ChatModel]]
 
@@ -44,6 +47,14 @@ class ModelRack:
         finally:
             reports.remove(report)
 
+    def opener(self, settings: ModelSettings) -> OpenModel:
+        """Return what opens the models of one run: the one of `settings`, and others by their ids at the same end."""
+
+        async def open_model(name: str | None, report: Report) -> ChatModel:
+            return await self.open(settings if name is None else dataclasses.replace(settings, model=name), report)
+
+        return open_model
+
     async def forget(self, settings: ModelSettings) -> None:
         """Close a model that no longer answers, so that the next run looks for one anew."""
         task = self._opening.pop(settings, None)
@@ -78,4 +89,8 @@ class ModelRack:
             for each in list(self._reports[settings]):
                 each(text, done, total)
 
-        return await self._find(settings, report)
+        model = await self._find(settings, report)
+        if isinstance(model, ReadsAhead):
+            profile = choose_profile(model.name, model.context_tokens)
+            await model.read_ahead(opening(profile.name, ("llm_query", "helpers")), report)
+        return model

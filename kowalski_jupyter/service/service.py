@@ -7,70 +7,52 @@ own kernel (host.py).
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 import shutil
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.values import decode_answer
-from kowalski_jupyter.models.base import ChatModel, Report
 from kowalski_jupyter.models.discover import ModelSettings
-from kowalski_jupyter.rlm.events import Event
+from kowalski_jupyter.rlm.endpoints import OpenModel
+from kowalski_jupyter.rlm.events import Event, Notice
 from kowalski_jupyter.rlm.log import EventLog
+from kowalski_jupyter.rlm.memo import RunMemo
+from kowalski_jupyter.rlm.replay import CHILD
 from kowalski_jupyter.rlm.run import Run
-from kowalski_jupyter.rlm.text import one_line
+from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.rlm.tree import Resources
 from kowalski_jupyter.service.config import Kowalski
+from kowalski_jupyter.service.export import to_jsonl
+from kowalski_jupyter.service.listing import listing
 from kowalski_jupyter.service.machine import machine_status
+from kowalski_jupyter.service.notebook import to_notebook
+from kowalski_jupyter.service.plans import ROOT, Plan, plan_replay, plan_resume
 from kowalski_jupyter.service.rack import ModelRack
-from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.request import BadRequestError, RunRequest
+from kowalski_jupyter.service.rerun import Past, Replay
+from kowalski_jupyter.service.runs import LiveRun, ToldRun, from_store
+from kowalski_jupyter.service.store import Recorded, RunStore
+
+__all__ = ["LiveRun", "Service", "UnknownRunError"]
 
 _log = logging.getLogger(__name__)
 _RUNS_KEPT = 100
 
+Listener = Callable[[Run, Event], None]
+
 
 class UnknownRunError(LookupError):
     """There is no run of that id."""
-
-
-class LiveRun:
-    """A run, its task and its trace, as the service holds them."""
-
-    def __init__(self, run: Run, trace: Trace) -> None:
-        self.run = run
-        self.trace = trace
-        self.task: asyncio.Task[None] | None = None
-
-    def cancel(self) -> None:
-        """Stop the run if it is still going on; returns at once."""
-        if self.task is not None and not self.run.log.finished:
-            self.task.cancel()
-
-    def summary(self) -> dict[str, Any]:
-        """Return the run as one row of the panel's list (docs/run-format.md, `IRunSummary`)."""
-        document = self.trace.head()
-        answer = document["answer"]
-        return {
-            "id": self.run.id,
-            "question": one_line(self.run.question, 200),
-            "state": document["state"],
-            "error": document["error"],
-            "model": document["model"] and document["model"]["name"],
-            "turn": document["usage"]["turns"],
-            "max_turns": document["limits"]["turns"],
-            "subcalls": document["usage"]["subcalls"],
-            "started": document["started"],
-            "seconds": document["seconds"],
-            "answer": answer and one_line(answer["text"], 200),
-        }
 
 
 class Service:
@@ -94,83 +76,196 @@ class Service:
             self.data_root, limits=config.limits(), spares=config.spares, unsandboxed=config.unsandboxed
         )
         self._models = models or ModelRack()
+        self._store = RunStore(config.store, room=config.room(), tell=_tell)
+        self._replays: dict[str, Replay] = {}
         self._watchers: set[Callable[[], None]] = set()
 
     async def warm_up(self) -> None:
         """Have a child kernel started in the background: a client has come, and a run will follow."""
         await self._kernels.start()
 
+    # -- starting --------------------------------------------------------------------------------------
+
     def start_run(self, request: RunRequest) -> LiveRun:
-        """Start a run and return at once; its events tell the rest."""
-        run_id = f"r-{secrets.token_hex(3)}"
-        trace = Trace()
+        """Start a run and return at once; its events tell the rest.
 
-        def listen(event: Event) -> None:
-            trace.apply(event)
-            for watcher in list(self._watchers):
-                watcher()
-
-        settings = ModelSettings(
-            url=request.options.get("url") or self.config.url or None,
-            model=request.options.get("model") or self.config.model or None,
-            embedded=self.config.embedded,
-        )
-
-        async def open_model(name: str | None, report: Report) -> ChatModel:
-            wanted = settings if name is None else dataclasses.replace(settings, model=name)
-            return await self._models.open(wanted, report)
-
-        run = Run(
-            run_id,
+        Raises:
+            BadRequestError: an option has no meaning here.
+        """
+        models = self._model_settings(request.options)
+        return self._start(
             request.question,
             request.data,
             self.config.run_settings(request.options),
-            Resources(
-                open_model,
-                self._kernels,
-                self.host,
-                new_log=lambda _: EventLog(),
-                pack=self._pack,
-                discard=_discard,
-            ),
-            log=EventLog(listen),
-            options=request.options,
-            schema=request.options.get("schema"),
+            request.options,
+            models,
+            open_model=self._models.opener(models),
+            known=self._known_elsewhere(request.options),
         )
-        live = LiveRun(run, trace)
-        self.runs[run_id] = live
-        live.task = asyncio.create_task(self._execute(live, settings), name=run_id)
+
+    def resume(
+        self,
+        run_id: str,
+        data: Sequence[DataItem],
+        *,
+        turn: int | None = None,
+        reply: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> LiveRun:
+        """Go on with a run that was broken off, or branch from any, as a run of its own.
+
+        The code of its turns is run again, in a fresh kernel, on replies as they were recorded. Then the model goes on.
+
+        Args:
+            run_id: names the run.
+            data: the variables that it was about; they are not kept with it.
+            turn: go on from this turn, and not from the first that has no reply.
+            reply: what the model said in that turn, instead.
+            options: in the place of the recorded run's own.
+
+        Raises:
+            UnknownRunError: there is none of that id.
+            BadRequestError: it cannot go on; the message says why and what can be done.
+        """
+        past = self._past(run_id)
+        plan = plan_resume(past, data, self.config, turn=turn, reply=reply, options=options or {})
+        models = self._model_settings(plan.options)
+        return self._rerun(plan, models, open_model=plan.opener(self._models.opener(models)))
+
+    def replay(self, run_id: str, data: Sequence[DataItem]) -> LiveRun:
+        """Go through a run again, as a run of its own that asks no model. Raises like `resume`."""
+        past = self._past(run_id)
+        plan = plan_replay(past, data, self._answer_of(run_id))
+        live = self._rerun(plan, self._model_settings(plan.options), open_model=plan.opener(None))
+        assert isinstance(plan.rerun, Replay)  # noqa: S101 (what `plan_replay` makes)
+        self._replays[live.id] = plan.rerun
+        return live
+
+    def replay_report(self, run_id: str) -> dict[str, Any]:
+        """Return what was the same in a replay and what was not (`Replay.report`).
+
+        Raises:
+            UnknownRunError: no replay of that id was started here.
+        """
+        if run_id not in self._replays:
+            raise UnknownRunError(f"{run_id!r} is no replay of this service. `%rlm replay ID` starts one.")
+        return self._replays[run_id].report()
+
+    def _rerun(self, plan: Plan, models: ModelSettings, *, open_model: OpenModel) -> LiveRun:
+        started = plan.past.record.started
+        return self._start(
+            started.question,
+            plan.data,
+            plan.settings,
+            plan.options,
+            models,
+            open_model=open_model,
+            known=ChainMap(plan.past.known, cast("dict[str, str]", self._known_elsewhere(plan.options))),
+            origin=started.run,
+            root=ROOT,
+            listener=plan.rerun.note,
+        )
+
+    def _start(
+        self,
+        question: str,
+        data: Sequence[DataItem],
+        settings: RunSettings,
+        options: Mapping[str, Any],
+        models: ModelSettings,
+        *,
+        open_model: OpenModel,
+        known: Mapping[str, str],
+        origin: str = "",
+        root: str | None = None,
+        listener: Listener = lambda *_: None,
+    ) -> LiveRun:
+        run_id = f"r-{secrets.token_hex(3)}"
+        resources = Resources(
+            open_model, self._kernels, self.host, partial(self._new_child, run_id), self._pack, _discard
+        )
+        live = self._new_live(run_id, listener)
+        live.run = Run(
+            run_id,
+            question,
+            data,
+            settings,
+            resources,
+            log=live.log,
+            memo=RunMemo(known),
+            options=options,
+            schema=options.get("schema"),
+            origin=origin,
+            model=root,
+        )
+        live.task = asyncio.create_task(self._execute(live, models), name=run_id)
         self._drop_old_runs()
         return live
 
+    def _new_live(self, run_id: str, listener: Listener = lambda *_: None) -> LiveRun:
+        """Begin to keep a run: what is appended to its log is stored and shown."""
+
+        def listen(event: Event) -> None:
+            live.trace.apply(event)
+            self._store.note(live, event)
+            for watcher in list(self._watchers):
+                watcher()
+            if isinstance(live.run, Run):
+                listener(live.run, event)
+
+        live = self.runs[run_id] = LiveRun(ToldRun(run_id, EventLog(listen)), Trace())
+        return live
+
+    def _new_child(self, root: str, run_id: str) -> EventLog:
+        """Begin to keep a child run; the task that calls this is the one that goes through it."""
+        CHILD.set(run_id.removeprefix(root))
+        return self._new_live(run_id).log
+
+    def _known_elsewhere(self, options: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return what other runs' sub-calls were answered, if the user wants that to count."""
+        return self._store.replies if options.get("reuse", self.config.reuse) else {}
+
+    def _model_settings(self, options: Mapping[str, Any]) -> ModelSettings:
+        return ModelSettings(
+            url=options.get("url") or self.config.url or None,
+            model=options.get("model") or self.config.model or None,
+            embedded=self.config.embedded,
+        )
+
+    # -- looking ---------------------------------------------------------------------------------------
+
     def find(self, run_id: str) -> LiveRun:
-        """Return a run.
+        """Return a run: of this service, or one that is stored.
 
         Raises:
             UnknownRunError: there is none of that id.
         """
-        try:
+        if run_id in self.runs:
             return self.runs[run_id]
-        except KeyError:
-            raise UnknownRunError(f"There is no run {run_id!r} here. `%rlm runs` lists those there are.") from None
+        stored = self._store.run(run_id)
+        events = self._store.events(run_id) if stored else []
+        if stored is None or not events:
+            raise UnknownRunError(f"There is no run {run_id!r} here. `%rlm runs` lists those there are.")
+        live = from_store(run_id, events, self._store.answer(run_id), going_on=stored.going_on)
+        if not stored.going_on:
+            self.runs = {run_id: live, **self.runs}  # as old as it is
+            self._drop_old_runs()
+        return live
 
-    async def cancel(self, run_id: str) -> None:
-        """Stop a run and return when its last event is there. A run that has ended is left as it is."""
-        live = self.find(run_id)
-        live.cancel()
-        async for _ in live.run.log.follow(len(live.run.log.events)):
-            pass
+    def record(self, run_id: str) -> list[Event]:
+        """Return the events of a run so far. Raises `UnknownRunError`."""
+        return list(self.find(run_id).log.events)
 
-    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Have `watcher` called at every change, until the function that this returns is called."""
-        self._watchers.add(watcher)
-        return lambda: self._watchers.discard(watcher)
+    def export(self, run_id: str, form: Literal["notebook", "jsonl"]) -> bytes:
+        """Return a run as a file of that form. Raises `UnknownRunError`."""
+        events = self.record(run_id)
+        return to_notebook(events) if form == "notebook" else to_jsonl(events)
 
     def status(self) -> dict[str, Any]:
         """Return runs, model and machine (docs/run-format.md, `IStatus`)."""
         return {
             "version": __version__,
-            "runs": [live.summary() for live in reversed(self.runs.values())],
+            "runs": listing(self.runs.values(), self._store.runs(_RUNS_KEPT))[:_RUNS_KEPT],
             "model": self._models.status(),
             "machine": machine_status(),
         }
@@ -178,7 +273,41 @@ class Service:
     @property
     def busy(self) -> bool:
         """Whether a run is going on."""
-        return any(not live.run.log.finished for live in self.runs.values())
+        return any(live.task is not None and not live.log.finished for live in self.runs.values())
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Have `watcher` called at every change, until the function that this returns is called."""
+        self._watchers.add(watcher)
+        return lambda: self._watchers.discard(watcher)
+
+    def _past(self, run_id: str) -> Past:
+        live = self.find(run_id)
+        if not live.log.finished:
+            raise BadRequestError(f"Run {run_id} is still going on. `%rlm cancel {run_id}` stops it.")
+        try:
+            return Past.of(run_id, self._events_of)
+        except ValueError as error:
+            raise BadRequestError(str(error)) from None
+
+    def _events_of(self, run_id: str) -> Sequence[Event]:
+        try:
+            return self.find(run_id).log.events
+        except UnknownRunError:
+            return ()
+
+    def _answer_of(self, run_id: str) -> Value | None:
+        return self.find(run_id).answer
+
+    # -- ending ----------------------------------------------------------------------------------------
+
+    async def cancel(self, run_id: str) -> None:
+        """Stop a run and return when its last event is there. A run that has ended is left as it is."""
+        live = self.find(run_id)
+        if live.task is None and not live.log.finished:
+            raise BadRequestError(f"Run {run_id} belongs to another process: stop it there.")
+        live.cancel()
+        async for _ in live.log.follow(len(live.log.events)):
+            pass
 
     async def close(self) -> None:
         """Cancel all runs, and return when no kernel, model or file of theirs is left."""
@@ -188,17 +317,19 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._kernels.close()
         await self._models.close()
+        await self._store.close()
 
-    async def _execute(self, live: LiveRun, settings: ModelSettings) -> None:
+    async def _execute(self, live: LiveRun, models: ModelSettings) -> None:
+        assert isinstance(live.run, Run)  # noqa: S101 (only those have a task)
         try:
             await live.run.execute()
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001 (already told as the run's end; the log gets the rest)
-            _log.exception("Run %s ended by a fault of ours", live.run.id)
+            _log.exception("Run %s ended by a fault of ours", live.id)
         finally:
             if live.run.model_lost:
-                await self._models.forget(settings)
+                await self._models.forget(models)
             for item in live.run.data:
                 _discard(item)
 
@@ -209,10 +340,21 @@ class Service:
         return pack(name, decode_answer(value.kind, value.data), folder)
 
     def _drop_old_runs(self) -> None:
-        """Forget the oldest runs that have ended, beyond the number the panel shows."""
-        ended = [run_id for run_id, live in self.runs.items() if live.run.log.finished]
+        """Forget the oldest runs that have ended, beyond the number the panel shows; the store has them."""
+        ended = [run_id for run_id, live in self.runs.items() if live.log.finished]
         for run_id in ended[: max(0, len(self.runs) - _RUNS_KEPT)]:
             del self.runs[run_id]
+            self._replays.pop(run_id, None)
+
+
+def _tell(run: Recorded, text: str) -> None:
+    """Say in a run that it is not stored, after what is being written now."""
+
+    def tell() -> None:
+        if not run.log.finished:
+            run.log.append(Notice(text))
+
+    asyncio.get_running_loop().call_soon(tell)
 
 
 def _discard(item: DataItem) -> None:

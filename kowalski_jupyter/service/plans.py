@@ -1,0 +1,116 @@
+"""What becomes of a recorded run that the user wants to go on with, to branch from or to replay."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kowalski_jupyter.kernels.base import DataItem, Value
+from kowalski_jupyter.models.base import ChatModel, Report
+from kowalski_jupyter.rlm.endpoints import OpenModel
+from kowalski_jupyter.rlm.replay import RecordedModel, SilentModel
+from kowalski_jupyter.rlm.settings import RunSettings
+from kowalski_jupyter.service.config import Kowalski
+from kowalski_jupyter.service.request import BadRequestError
+from kowalski_jupyter.service.rerun import Past, Replay, Rerun
+
+ROOT = "the record"
+"""The id under which the run and its child runs ask for their root model; it is no id that a server has."""
+
+_OF_RERUN = ("turn", "reply", "replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that goes through what is recorded of another one."""
+
+    past: Past
+    data: Sequence[DataItem]
+    settings: RunSettings
+    options: dict[str, Any]
+    rerun: Rerun
+
+    def opener(self, real: OpenModel | None) -> OpenModel:
+        """Return what opens the models of the new run: they know the record, and go on with `real` if there is one."""
+        record = self.past.record
+        recorded = record.model.name if record.model else "a model"
+
+        async def open_model(name: str | None, report: Report) -> ChatModel:
+            if name == ROOT:
+                then = None if real is None else await real(None, report)
+                return RecordedModel(self.past.chats, then=then, name=recorded)
+            if real is not None:
+                return await real(name, report)
+            return SilentModel(name or recorded, self.past.failures)
+
+        return open_model
+
+
+def plan_resume(
+    past: Past,
+    data: Sequence[DataItem],
+    config: Kowalski,
+    *,
+    turn: int | None,
+    reply: str | None,
+    options: Mapping[str, Any],
+) -> Plan:
+    """Plan to go on with a run, or to branch from it (see `Service.resume`).
+
+    Raises:
+        BadRequestError: that cannot be done.
+    """
+    record, started = past.record, past.record.started
+    if started.parent:
+        raise BadRequestError(f"Run {started.run} is a child of run {started.parent}. Resume that one.")
+    if started.path == "direct":
+        raise BadRequestError(f"Run {started.run} was one question without data: there are no turns. Ask it again.")
+    if turn is None and reply is not None:
+        raise BadRequestError("Say which turn's reply is to be another one.")
+    if turn is None and record.finished is not None and record.finished.state == "done":
+        raise BadRequestError(
+            f"Run {started.run} has its answer. Go on from one of its turns with `%rlm resume {started.run} --turn N`."
+        )
+    base = {name: value for name, value in started.options.items() if name not in _OF_RERUN}
+    merged = {**base, **options}
+    if turn is not None:
+        turns = max((reply.turn for reply in past.chats[""].replies if not reply.fold), default=0)
+        if not 1 <= turn <= turns:
+            raise BadRequestError(f"Run {started.run} has the turns 1 to {turns}, not {turn}.")
+        past.cut(turn, reply)
+        merged |= {"turn": turn, **({} if reply is None else {"reply": reply})}
+    return Plan(past, _in_order(past, data), _settings(past, config, options), merged, Rerun(past, until=turn))
+
+
+def plan_replay(past: Past, data: Sequence[DataItem], value: Value | None) -> Plan:
+    """Plan to go through a run again without a model; `value` is its answer, if that is stored. Raises like above."""
+    started = past.record.started
+    if started.parent:
+        raise BadRequestError(f"Run {started.run} is a child of run {started.parent}. Replay that one.")
+    base = {name: given for name, given in started.options.items() if name not in _OF_RERUN}
+    return Plan(past, _in_order(past, data), _settings(past, None, {}), {**base, "replay": True}, Replay(past, value))
+
+
+def _in_order(past: Past, data: Sequence[DataItem]) -> Sequence[DataItem]:
+    """Return the variables in the order in which the recorded run had them."""
+    names = [item["name"] for item in past.record.started.data]
+    given = {item.name: item for item in data}
+    if set(names) != set(given):
+        raise BadRequestError(
+            f"Run {past.record.started.run} was about {', '.join(names) or 'no variables'}. Define "
+            f"{'it' if len(names) == 1 else 'them'} as before; given: {', '.join(given) or 'none'}."
+        )
+    return [given[name] for name in names]
+
+
+def _settings(past: Past, config: Kowalski | None, options: Mapping[str, Any]) -> RunSettings:
+    """Return the recorded settings with what the user raised meanwhile, and gives now."""
+    known = {field.name for field in dataclasses.fields(RunSettings)}
+    recorded = {name: value for name, value in past.record.started.settings.items() if name in known}
+    settings = {**recorded, **past.record.limits, "fresh": False}
+    if config is not None:
+        now = dataclasses.asdict(config.run_settings(dict(options)))
+        settings |= {name: now[name] for option in options for name in config.set_by(option)}
+    return RunSettings(**settings)
