@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 
@@ -94,6 +94,15 @@ class ChatModel(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and stop what was started for this model. The service calls it at its end."""
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A model that is slow to read and remembers what it has read, so that it pays to begin before a chat comes."""
+
+    async def read_ahead(self, messages: Sequence[Message], report: Report) -> None:
+        """Read the messages that every chat will start with. Never raises: it is for speed alone."""
         ...
 
 

@@ -39,6 +39,30 @@ def nothing(*_: object) -> None:
 
 @needs_model
 @pytest.mark.embedded
+def test_what_was_read_once_is_not_read_again_by_the_next_process(tmp_path: Path) -> None:
+    opening = [Message("system", "You answer in one word. " * 10)]
+    reports: list[str] = []
+
+    async def start() -> int:
+        model = await start_embedded(lambda said, *_: reports.append(said), readings=tmp_path / "readings")
+        try:
+            await model.read_ahead(opening, lambda said, *_: reports.append(said))
+            reply = await collect(model, [*opening, Message("user", "Sky?")], max_tokens=1)
+        finally:
+            await model.aclose()
+        usage = reply[-1].usage
+        assert usage is not None
+        return usage.prompt_tokens - usage.cached_tokens
+
+    unread = [asyncio.run(start()) for _ in range(2)]
+
+    assert max(unread) < 15
+    assert sum("reading the instructions" in said for said in reports) == 1
+    assert len(list((tmp_path / "readings").iterdir())) == 1
+
+
+@needs_model
+@pytest.mark.embedded
 def test_a_chat_goes_on_from_the_cache_after_other_requests() -> None:
     reports: list[str] = []
 

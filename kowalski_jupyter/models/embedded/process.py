@@ -35,6 +35,7 @@ class Options:
         threads: of computation.
         cache_mib: memory for the prompts of chats that are not in work at the moment. It is what lets a
             root's chat go on after its sub-calls without being read again, however few the slots.
+        readings: folder for what was read once (readings.py).
     """
 
     file: str
@@ -44,6 +45,7 @@ class Options:
     slots: int
     threads: int
     cache_mib: int
+    readings: str
 
     def to_json(self) -> str:
         """Return one line."""
@@ -89,6 +91,7 @@ def _serve(options: Options) -> xllamacpp.Server:
     params.n_parallel = options.slots
     params.kv_unified = True
     params.cache_ram_mib = options.cache_mib
+    params.slot_save_path = f"{options.readings}/"
     params.warmup = False
     for cpu in (params.cpuparams, params.cpuparams_batch):
         cpu.n_threads = options.threads

@@ -25,6 +25,7 @@ from kowalski_jupyter.models.base import (
     Sampling,
 )
 from kowalski_jupyter.models.embedded.process import Options
+from kowalski_jupyter.models.embedded.readings import Readings
 from kowalski_jupyter.models.embedded.weights import DEFAULT_WEIGHTS, cache_folder, obtain
 from kowalski_jupyter.models.openai import OpenAIModel
 from kowalski_jupyter.models.reply import Clocks
@@ -59,6 +60,7 @@ class EmbeddedModel(OpenAIModel):
         )
         self._process = process
         self._log = log
+        self._readings = Readings(Path(options.readings), self._client, url, Path(options.file))
 
     async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """See `ChatModel.stream`."""
@@ -72,6 +74,10 @@ class EmbeddedModel(OpenAIModel):
                 f"it anew; its log is {self._log}."
             ) from error
 
+    async def read_ahead(self, messages: Sequence[Message], report: Report) -> None:
+        """See `ReadsAhead.read_ahead`."""
+        await self._readings.read(messages, report)
+
     async def aclose(self) -> None:
         """Close the connections and end the process."""
         await super().aclose()
@@ -83,12 +89,13 @@ def missing() -> str | None:
     return None if importlib.util.find_spec("xllamacpp") else "xllamacpp is not installed"
 
 
-async def start_embedded(report: Report, file: Path | None = None) -> EmbeddedModel:
+async def start_embedded(report: Report, file: Path | None = None, *, readings: Path | None = None) -> EmbeddedModel:
     """Make the embedded model ready: its file, its process, its load.
 
     Args:
         report: told of the download, the check and the load.
         file: another GGUF file than the default, unchecked.
+        readings: folder for what was read once; by default in the user's cache.
 
     Raises:
         ModelError: it cannot be had; the text says what to do.
@@ -105,6 +112,7 @@ async def start_embedded(report: Report, file: Path | None = None) -> EmbeddedMo
         slots=_SLOTS,
         threads=_threads(),
         cache_mib=_CACHE_MIB,
+        readings=str(readings or cache_folder().parent / "readings"),
     )
     report(f"loading {options.name}", None, None)
     begun = time.monotonic()
