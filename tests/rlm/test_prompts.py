@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from kowalski_jupyter.rlm.prompts import PROFILES, choose_profile, opening, read_opening
+
+
+@pytest.mark.parametrize(
+    ("model", "window", "profile"),
+    [
+        ("qwen2.5-coder-1.5b-instruct", 8192, "small_coder"),
+        ("mlx-community/Qwen3-Coder-480B-A35B-Instruct-4bit", 262_144, "large_coder"),
+        ("mlx-community/Qwen3-30B-A3B-4bit", 40_960, "large_coder"),
+        ("qwen2.5-coder:32b", 8192, "small_coder"),
+        ("mlx-community/Qwen3-30B-A3B-Thinking-2507", 262_144, "reasoning"),
+        ("deepseek-r1:14b", None, "reasoning"),
+        ("mlx-community/gpt-oss-120b-MXFP4-Q8", 131_072, "reasoning"),
+        ("gpt-oss:20b", 8192, "small_coder"),
+        ("something-else", None, "small_coder"),
+        ("mlx-community/Llama-3.3-70B-Instruct-8bit", None, "large_coder"),
+    ],
+)
+def test_the_profile_follows_from_the_models_name_and_window(model: str, window: int | None, profile: str) -> None:
+    assert choose_profile(model, window).name == profile
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_opening_begins_with_the_rules_and_alternates(profile: str) -> None:
+    system, *shots = opening(profile, ("llm_query", "rlm_query", "helpers"))
+
+    assert system.role == "system"
+    assert "FINAL(" in system.content
+    assert [shot.role for shot in shots] == ["user", "assistant"] * (len(shots) // 2)
+    assert all("{" not in line[:1] for line in system.content.splitlines())
+
+
+@pytest.mark.parametrize("profile", ["large_coder", "reasoning"])
+def test_functions_that_a_run_does_not_have_are_not_spoken_of(profile: str) -> None:
+    said = opening(profile, ("helpers",))[0].content
+
+    assert "llm_query" not in said
+    assert "rlm_query" not in said
+    assert "rlm_query" in opening(profile, ("llm_query", "rlm_query"))[0].content
+
+
+def test_a_users_file_may_be_one_system_prompt() -> None:
+    [message] = read_opening("Answer with FINAL(value).\n{rlm_query} You may use rlm_query.\n", ("llm_query",))
+
+    assert (message.role, message.content) == ("system", "Answer with FINAL(value).")
+
+
+@pytest.mark.parametrize("text", ["", "<!-- only a comment -->", "before\n## system\nrules\n"])
+def test_a_file_that_is_no_prompt_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="## system"):
+        read_opening(text)
