@@ -21,4 +21,4 @@ def listing(live: Iterable[LiveRun], stored: Sequence[StoredRun]) -> list[dict[s
 def _row(run: StoredRun) -> dict[str, Any]:
     if run.ended or run.going_on:
         return run.summary
-    return {**run.summary, "state": "failed", "error": interrupted(run.id)}
+    return {**run.summary, "state": "failed", "error": interrupted(run.id), "resumable": True}

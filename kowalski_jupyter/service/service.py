@@ -11,7 +11,8 @@ import logging
 import secrets
 import shutil
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -127,15 +128,15 @@ class Service:
             UnknownRunError: there is none of that id.
             BadRequestError: it cannot go on; the message says why and what can be done.
         """
-        past = self._past(run_id)
-        plan = plan_resume(past, data, self.config, turn=turn, reply=reply, options=options or {})
+        with _refusing(data):
+            plan = plan_resume(self._past(run_id), data, self.config, turn=turn, reply=reply, options=options or {})
         models = self._model_settings(plan.options)
         return self._rerun(plan, models, open_model=plan.opener(self._models.opener(models)))
 
     def replay(self, run_id: str, data: Sequence[DataItem]) -> LiveRun:
         """Go through a run again, as a run of its own that asks no model. Raises like `resume`."""
-        past = self._past(run_id)
-        plan = plan_replay(past, data, self._answer_of(run_id))
+        with _refusing(data):
+            plan = plan_replay(self._past(run_id), data, self.find(run_id).answer)
         live = self._rerun(plan, self._model_settings(plan.options), open_model=plan.opener(None))
         assert isinstance(plan.rerun, Replay)  # noqa: S101 (what `plan_replay` makes)
         self._replays[live.id] = plan.rerun
@@ -295,9 +296,6 @@ class Service:
         except UnknownRunError:
             return ()
 
-    def _answer_of(self, run_id: str) -> Value | None:
-        return self.find(run_id).answer
-
     # -- ending ----------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: str) -> None:
@@ -355,6 +353,17 @@ def _tell(run: Recorded, text: str) -> None:
             run.log.append(Notice(text))
 
     asyncio.get_running_loop().call_soon(tell)
+
+
+@contextmanager
+def _refusing(data: Sequence[DataItem]) -> Iterator[None]:
+    """Remove the data that came with a request that is refused."""
+    try:
+        yield
+    except (BadRequestError, UnknownRunError):
+        for item in data:
+            _discard(item)
+        raise
 
 
 def _discard(item: DataItem) -> None:

@@ -1,0 +1,163 @@
+"""Replays: the same answer without a model, or a clear difference."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
+from kowalski_jupyter.models.scripted import ScriptedModel
+from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.rlm.record import Record, RecordedReply, branch
+from kowalski_jupyter.rlm.replay import CHILD, Chat, RecordedModel, SilentModel
+from kowalski_jupyter.service.service import UnknownRunError
+from tests.service.test_resume import NOTES, ask, block, ended, family, fruit, packed, service_on, value
+from tests.support.scripted_server import Reply, Request, ScriptedServer
+
+QUESTION = (Message("system", "Be brief."), Message("user", "Question: What?"))
+
+
+async def said(model: RecordedModel | SilentModel, messages: tuple[Message, ...] = QUESTION) -> list[Delta]:
+    return [delta async for delta in model.stream(messages, Sampling())]
+
+
+def test_a_recorded_model_says_what_it_said_and_then_the_real_one_goes_on() -> None:
+    async def main() -> None:
+        usage = Usage(10, 2)
+        replies = [RecordedReply(1, "first", "hm", "length", usage), RecordedReply(2, "second")]
+        real = ScriptedModel(["third"], context_tokens=99)
+        model = RecordedModel({"": Chat("What?", replies)}, then=real)
+        assert await said(model) == [
+            Delta(reasoning="hm"),
+            Delta("first"),
+            Delta(finish_reason="length", usage=usage),
+        ]
+        assert (await said(model))[0].text == "second"
+        assert "".join(delta.text for delta in await said(model)) == "third"
+        assert (model.name, model.context_tokens, len(real.requests)) == ("scripted", 99, 1)
+
+    asyncio.run(main())
+
+
+def test_where_the_record_ends_a_replay_ends() -> None:
+    model = RecordedModel({"": Chat("What?", [])}, name="m")
+    with pytest.raises(ModelError, match="The record ends here"):
+        asyncio.run(said(model))
+
+
+def test_child_runs_have_their_own_record_and_another_question_has_none() -> None:
+    async def main() -> None:
+        chats = {"": Chat("What?", [RecordedReply(1, "root")]), "-1": Chat("Which?", [RecordedReply(1, "child")])}
+        model = RecordedModel(chats, name="m")
+        assert (await said(model))[0].text == "root"
+        CHILD.set("-1")
+        with pytest.raises(ModelError):
+            await said(model)
+        model = RecordedModel(chats, name="m")
+        assert (await said(model, (Message("user", "Question: Which?"),)))[0].text == "child"
+
+    asyncio.run(main())
+
+
+def test_a_silent_model_fails_as_it_failed_then() -> None:
+    model = SilentModel("m", {"p": "it was busy"})
+    with pytest.raises(ModelError, match="it was busy"):
+        asyncio.run(said(model, (Message("user", "p"),)))
+    with pytest.raises(ModelError, match="no reply to this prompt: q"):
+        asyncio.run(said(model, (Message("user", "q"),)))
+
+
+def test_a_branch_keeps_what_came_before_its_turn() -> None:
+    replies = [RecordedReply(1, "a"), RecordedReply(2, "sum", fold=True), RecordedReply(2, "b"), RecordedReply(3, "c")]
+    assert [reply.text for reply in branch(replies, 2, "new")] == ["a", "sum", "new"]
+    assert [reply.text for reply in branch(replies, 2, None)] == ["a", "sum"]
+
+
+def test_a_record_needs_its_beginning() -> None:
+    with pytest.raises(ValueError, match="no beginning"):
+        Record([ev.TurnStarted(1)])
+
+
+@pytest.mark.parametrize("script", [fruit, family])
+def test_the_answer_is_the_same_without_any_request(tmp_path: Path, script: object) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path, depth=2) as service:
+            first = await ask(service)
+            asked = len(server.requests)
+        async with service_on(server, tmp_path, depth=2) as service:
+            live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
+            assert live.trace.state == "done"
+            assert value(live) == value(first)
+            report = service.replay_report(live.id)
+            assert report["same"]
+            assert report["cells"] == []
+            assert not any("recorded" in text for text in live.trace.document()["notices"])
+            assert len(server.requests) == asked
+            with pytest.raises(UnknownRunError):
+                service.replay_report(first.id)
+
+    with ScriptedServer(script) as server:  # type: ignore[arg-type]
+        asyncio.run(main(server))
+
+
+def test_a_plain_question_is_replayed_too(tmp_path: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = await ask(service, {})
+            live = await ended(service.replay(first.id, ()))
+            assert value(live) == "Hello."
+            assert len(server.requests) == 1
+
+    with ScriptedServer(["Hello.", "Other."]) as server:
+        asyncio.run(main(server))
+
+
+def test_another_answer_is_told_with_its_difference(tmp_path: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = await ask(service)
+            live = await ended(service.replay(first.id, packed(service.data_root, {"notes": "one apple\nno pear\n"})))
+            report = service.replay_report(live.id)
+            assert not report["same"]
+            assert (report["answer"]["recorded"], report["answer"]["replayed"]) == ("2", "1")
+            assert "-2\n+1" in report["answer"]["diff"]
+            assert [cell["cell"] for cell in report["cells"]] == ["1.1"]
+            notices = "\n".join(live.trace.document()["notices"])
+            assert "The answer is not the recorded one" in notices
+            assert "Cell 1.1 went another way" in notices
+
+    with ScriptedServer(fruit) as server:
+        asyncio.run(main(server))
+
+
+def test_failures_of_sub_calls_are_replayed(tmp_path: Path) -> None:
+    code = "try:\n    llm_query('p')\nexcept Exception as e:\n    FINAL(str(e))"
+
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = await ask(service)
+            assert "it is full" in value(first)
+            live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
+            assert value(live) == value(first)
+            assert service.replay_report(live.id)["same"]
+
+    def script(request: Request) -> Reply | str:
+        return Reply("", status=400, error="it is full") if request.last("user") == "p" else block(code)
+
+    with ScriptedServer(script) as server:
+        asyncio.run(main(server))
+
+
+def test_a_run_without_an_answer_is_replayed_to_its_end(tmp_path: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = await ask(service, max_turns=1)
+            live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
+            assert live.trace.state == first.trace.state == "failed"
+            assert live.trace.error == first.trace.error
+            assert service.replay_report(live.id)["same"]
+
+    with ScriptedServer(fruit) as server:
+        asyncio.run(main(server))
