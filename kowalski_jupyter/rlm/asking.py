@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished
-from kowalski_jupyter.rlm.protocol import Block, ReplyStream
+from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ async def ask(
     thoughts: list[str] = []
     finish_reason = ""
     block: Block | None = None
+    looked_at = 0
     try:
         async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
             async for delta in deltas:
@@ -69,8 +70,9 @@ async def ask(
                 pieces.append(delta.text)
                 emit(ReplyDelta(turn, delta.text))
                 scanner.feed(delta.text)
-                if on_block is not None and block is None and "\n" in delta.text:
-                    block = _first_block(scanner, languages)
+                if on_block is not None and block is None and len(scanner.ended) > looked_at:
+                    block = _first_block(scanner.ended[looked_at:], languages)
+                    looked_at = len(scanner.ended)
                     if block is not None:
                         on_block(block)
     except ModelError:
@@ -92,9 +94,9 @@ async def ask(
     return Asked({"content": text, "reasoning_content": "".join(thoughts)}, finish_reason)
 
 
-def _first_block(scanner: ReplyStream, languages: Collection[str]) -> Block | None:
+def _first_block(segments: Sequence[Segment], languages: Collection[str]) -> Block | None:
     """Return the first block in one of the languages whose end has been seen."""
-    for segment in scanner.segments:
+    for segment in segments:
         if segment.kind == "code" and segment.closed and segment.language in languages and segment.text.strip():
             return Block(segment.language, segment.text)
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +84,9 @@ class ReplyStream:
 
     def feed(self, text: str) -> None:
         """Add the next piece of the reply."""
+        if not self._carriage_return and "\n" not in text and "\r" not in text:
+            self._pending.append(text)  # a token, mostly: this is called for each
+            return
         text = self._carriage_return + text
         self._carriage_return = "\r" if text.endswith("\r") else ""
         text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
@@ -110,6 +114,11 @@ class ReplyStream:
             self._switch("prose", closed=not cut)
         else:
             self._switch("prose", closed=self._kind == "prose")
+
+    @property
+    def ended(self) -> Sequence[Segment]:
+        """The segments but the one that is still growing; taking it costs nothing."""
+        return self._segments
 
     @property
     def segments(self) -> list[Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -286,5 +287,5 @@ def test_between_folds_every_prompt_begins_with_the_one_before(open_desk: Open) 
         open_desk(server).ask("What?", {"notes": NOTES})
         chats = [request.messages for request in server.requests]
 
-    for earlier, later in zip(chats, chats[1:], strict=False):
+    for earlier, later in itertools.pairwise(chats):
         assert later[: len(earlier)] == earlier

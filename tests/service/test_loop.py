@@ -212,7 +212,7 @@ def test_more_subcalls_than_the_run_has_left_are_refused_before_the_first(open_d
         outcome = open_desk(server, max_subcalls=10).ask("What?", {"notes": NOTES})
         told = server.requests[1].last("user")
 
-    assert "11 model calls, and this run has 10 left" in told
+    assert "11 model calls, and this run has 10 of 10 left: 1 too many" in told
     assert outcome.document["usage"]["subcalls"] == 0
 
 
