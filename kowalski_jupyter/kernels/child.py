@@ -81,6 +81,7 @@ class ChildKernel:
         self._cell: _Cell | None = None
         self._deadline: Deadline | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
+        self._interrupt: asyncio.Future[Mapping[str, Any]] | None = None
         self._pending: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._listening: asyncio.Event = asyncio.Event()
         self._death: str | None = None
@@ -164,6 +165,9 @@ class ChildKernel:
         assert self._calls is not None  # noqa: S101 - loaded
         if self._cell is not None:
             await asyncio.wait([self._cell.done])
+        if self._interrupt is not None:  # one that comes too late for its own cell must not hit this one
+            await asyncio.wait([self._interrupt], timeout=POLITE_SECONDS)
+            self._interrupt = None
         if self._death is not None or self._client is None:
             return CellResult("died", self._death or "the kernel has been closed")
         loop = asyncio.get_running_loop()
@@ -241,19 +245,20 @@ class ChildKernel:
         """Send a request on the shell channel and return its reply's content; empty if the kernel dies."""
         if self._client is None or self._death is not None:
             return {}
-        request = self._client.send("shell", message_type, content)
+        return await self._reply_to(self._client.send("shell", message_type, content))
+
+    def _reply_to(self, request: str) -> asyncio.Future[Mapping[str, Any]]:
+        """Return the future reply to a request that has been sent."""
         future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._pending[request] = future
-        try:
-            return await future
-        finally:
-            self._pending.pop(request, None)
+        future.add_done_callback(lambda _done: self._pending.pop(request, None))
+        return future
 
     def _on_message(self, channel: str, message: dict[str, Any]) -> None:
         parent, content = message["parent_header"].get("msg_id"), message["content"]
         if channel == "iopub":
             self._listening.set()
-        if channel == "shell" and parent in self._pending and not self._pending[parent].done():
+        if channel != "iopub" and parent in self._pending and not self._pending[parent].done():
             self._pending[parent].set_result(content)
         cell = self._cell
         if cell is None or parent != cell.request:
@@ -319,7 +324,7 @@ class ChildKernel:
         if self._cell is None or self._client is None or self._cell.stopped_by is not None:
             return
         self._cell.stopped_by = status
-        self._client.send("control", "interrupt_request", {})
+        self._interrupt = self._reply_to(self._client.send("control", "interrupt_request", {}))
         why = f"its limit of {self._limits.cell_seconds:g} s" if status == "timeout" else "an interrupt"
         reason = f"the cell did not stop at {why}, so its kernel was ended; all variables are gone"
         self._kill_timer = asyncio.get_running_loop().call_later(POLITE_SECONDS, self._kill, reason)
@@ -338,7 +343,7 @@ class ChildKernel:
         if self._death is None:
             cgroup = self._provisioner.cgroup
             self._death = cause_of_death(status or 0, out_of_memory=bool(cgroup and cgroup.ran_out_of_memory()))
-        for future in self._pending.values():
+        for future in [*self._pending.values()]:
             if not future.done():
                 future.set_result({})
         self._finish()

@@ -16,7 +16,7 @@ import pytest
 from kowalski_jupyter.kernels.prelude.chunks import chunks
 from kowalski_jupyter.kernels.prelude.search import search
 
-from .support import FakeRun, opened
+from .support import FakeRun, opened, until
 
 PROSE = "".join(
     f"# Part {part}\r\n\r\n" + "".join(f"Sentence {n} of part {part} says … something. " for n in range(40)) + "\n\n"
@@ -226,5 +226,24 @@ def test_tree_reduce(root: Path) -> None:
             assert await session.value("tree_reduce(['5'] * 7, 'Add.', size=1)") == "'35'"
             assert (await session("tree_reduce(['13', '1'], 'Add.')")).reason == "QueryError"
             assert "unlucky" in session.text("error")
+
+    asyncio.run(scenario())
+
+
+def test_an_interrupted_vote_ends_in_the_run_too(root: Path) -> None:
+    async def scenario() -> None:
+        async def reply(prompt: str) -> str:
+            if prompt == "slow":
+                await asyncio.Event().wait()
+            return prompt
+
+        run = FakeRun(reply=reply)
+        async with opened(root, run=run) as session:
+            cell = asyncio.create_task(session("vote('slow', n=9)"))
+            await until(lambda: len(run.prompts) == 9)
+            cell.cancel()
+            await asyncio.wait([cell])
+            assert await session.value("vote('fast')") == "'fast'"
+            assert run.cancelled == 9
 
     asyncio.run(scenario())
