@@ -1,6 +1,6 @@
 """Runs at rest: every event is written to SQLite as it happens, so that no death of a process loses a turn.
 
-What was paid for (a reply, a sub-call, a cell's end, the answer) is committed before the next thing happens; events
+What was asked or paid for (the run, a reply, a sub-call, a cell's end, the answer) is committed before the next thing happens; events
 between these are committed with the next of them or at the end of the event loop's pass, whichever comes first.
 A store that cannot be written never stops a run: the run is told once, and writing is tried again.
 """
@@ -29,6 +29,7 @@ from kowalski_jupyter.service.writer import is_alive, this_process
 _log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = (
+    ev.RunStarted,
     ev.ReplyFinished,
     ev.SubcallFinished,
     ev.CellFinished,
