@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
-from kowalski_jupyter.models.base import ChatModel, Delta, Message, Report, Sampling, Usage
+from kowalski_jupyter.models.base import ChatModel, Delta, Message, ModelError, Report, Sampling, Usage
 from kowalski_jupyter.rlm.budget import Budget
 
 OpenModel = Callable[[str | None, Report], Awaitable[ChatModel]]
@@ -16,6 +16,8 @@ _BYTES_PER_TOKEN = 4.0
 """A first guess, for English and code; the server's own counts replace it."""
 
 _DENSEST, _SPARSEST = 1.0, 8.0
+
+_MOST_MODELS = 8
 
 
 class Endpoint:
@@ -81,14 +83,25 @@ class Endpoints:
         self._open_model = open_model
         self._budget = budget
         self._opened: dict[str | None, Endpoint] = {}
+        self._asked_for: set[str | None] = set()
 
     async def open(self, name: str | None, report: Report = lambda *_: None) -> Endpoint:
         """Return the endpoint of a model, making it ready if nobody in the tree has.
 
+        Args:
+            name: an id, or None for the root model. It may come from a model's code.
+            report: told of a download and a load.
+
         Raises:
-            ModelError: it cannot be had.
+            ModelError: it cannot be had, or these are too many.
         """
+        known = next((each for each in self._opened.values() if each.model.name == name), None)
+        if known is not None:
+            return known
         if name not in self._opened:
+            self._asked_for.add(name)
+            if len(self._asked_for) > _MOST_MODELS:
+                raise ModelError(f"A run may ask {_MOST_MODELS} models; {name!r:.100} would be one more.")
             model = await self._open_model(name, report)
             same = next((each for each in self._opened.values() if each.model is model), None)
             self._opened.setdefault(name, same or Endpoint(model, self._budget))

@@ -8,6 +8,9 @@ from typing import Any
 
 from kowalski_jupyter.rlm.schema import check_schema, harmless
 
+_FILE = ".gguf"
+"""What the path of a model's file ends with. Only the user may have one loaded: it is outside the sandbox."""
+
 _KNOWN = ("model", "schema", "max_tokens", "sample")
 
 
@@ -41,7 +44,7 @@ class PromptOptions:
             raise SubcallError(f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.")
         model, schema = given.get("model", ""), given.get("schema")
         wanted, sample = given.get("max_tokens", max_tokens), given.get("sample", 0)
-        if not isinstance(model, str):
+        if not isinstance(model, str) or model.lower().endswith(_FILE):
             raise SubcallError(f"model must be the id of a model, not {model!r:.100}.")
         if type(wanted) is not int or wanted < 1:
             raise SubcallError(f"max_tokens must be a positive int, not {wanted!r:.100}.")

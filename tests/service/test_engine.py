@@ -98,6 +98,23 @@ def test_a_prompt_beyond_the_window_is_refused_with_the_figures(open_desk: Open)
     assert "of the 50,000" in told
 
 
+def test_code_cannot_have_files_loaded_as_models_or_models_without_end(open_desk: Open) -> None:
+    code = (
+        "found = []\nfor name in ['/etc/x.gguf', 'scripted', *map(str, range(20))]:\n"
+        "    try: found.append(llm_query('hello', model=name))\n"
+        "    except Exception as error: found.append(str(error))\n"
+        "FINAL(found)"
+    )
+    with ScriptedServer(by_kind([block(code)], str.upper)) as server:
+        value = open_desk(server).ask("What?", {"notes": NOTES}).value
+        asked = {request.payload["model"] for request in server.requests}
+
+    assert "must be the id of a model" in value[0]
+    assert value[1] == "HELLO"
+    assert "may ask 8 models" in value[-1]
+    assert len(asked) <= 8
+
+
 def test_the_model_is_told_what_is_left(open_desk: Open) -> None:
     root = [block("llm_query_batched(['a', 'b', 'c'])"), block("FINAL(1)")]
     with ScriptedServer(by_kind(root, str.upper)) as server:
