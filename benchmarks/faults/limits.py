@@ -67,9 +67,9 @@ CASES = (
     ),
     Case(
         "stderr-is-no-error",
-        "Warnings do not count as errors where a run may have two in a row.",
-        codes(*["import warnings\nwarnings.warn(f'careful')"] * 4, finish="'right'"),
+        "Ten cells that only warn do not end a run that may have two errors in a row.",
+        codes(*[f"import warnings\nwarnings.warn('careful {turn}')" for turn in range(10)], finish="'right'"),
         answers("right"),
-        options={"max_errors": 2},
+        room={"max_errors": 2},
     ),
 )

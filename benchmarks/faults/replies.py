@@ -13,7 +13,7 @@ _TOLD = re.compile(r"(?is)\b(only|one|first)\b.{0,60}\bblock|\bblocks?\b.{0,60}\
 
 def _two_blocks(implementation: Implementation) -> list[Reply]:
     body = f"{implementation.fence('first = 1')}\nAnd then:\n\n{implementation.fence('second = 2')}"
-    return [Reply(implementation.wrap(body)), Reply(implementation.write(value_of("second", implementation)))]
+    return [Reply(implementation.wrap(body)), Reply(implementation.write(value_of("first + second", implementation)))]
 
 
 def _then_finish(*first: Reply, value: str) -> Root:
@@ -118,7 +118,7 @@ CASES = (
         "several-blocks",
         "Of several blocks in a reply all are run, or the model is told which were not.",
         _two_blocks,
-        _answers_or_tells("2", unless_shown="second = 2"),
+        _answers_or_tells("3", unless_shown="second = 2"),
     ),
     Case(
         "block-after-final",

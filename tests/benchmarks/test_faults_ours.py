@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 
 import pytest
 
@@ -24,22 +25,25 @@ def _params() -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Session]:
-    """One process for the cases that set no limits: it starts a service and a sandbox, once."""
-    with open_session(OURS) as session:
-        yield session
+def session_with() -> Iterator[Callable[[Mapping[str, float]], Session]]:
+    """One process for all cases that set the same limits: it starts a service and a sandbox, once."""
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+
+        def session_with(options: Mapping[str, float]) -> Session:
+            key = str(options)
+            if key not in sessions:
+                sessions[key] = stack.enter_context(open_session(OURS, options))
+            return sessions[key]
+
+        yield session_with
 
 
 @pytest.mark.parametrize("case", _params())
-def test_ours_keeps_the_promise(case: Case, request: pytest.FixtureRequest) -> None:
+def test_ours_keeps_the_promise(case: Case, session_with: Callable[[Mapping[str, float]], Session]) -> None:
     if excuse := case.excuse(OURS):
         pytest.skip(f"ours {excuse}")
-    options = case.options_for(OURS)
-    if not options:
-        assert case.judge(play(case, OURS, request.getfixturevalue("shared"))) == ""
-        return
-    with open_session(OURS, options) as session:
-        assert case.judge(play(case, OURS, session)) == ""
+    assert case.judge(play(case, OURS, session_with(case.options_for(OURS)))) == ""
 
 
 def test_names_are_unique() -> None:
