@@ -87,6 +87,11 @@ async def make_room(
         pass
 
 
+def is_request(messages: Sequence[Message]) -> bool:
+    """Return whether a chat asks for the summary that a fold needs."""
+    return messages[-1].content.endswith(_ASK)
+
+
 def missing(summary: str, notes: Sequence[TurnNote], names: Collection[str], *, chars: int) -> list[str]:
     """Return what a summary should hold and does not, in lines of at most `chars` in all, the newest first to stay.
 

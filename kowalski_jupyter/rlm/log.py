@@ -12,7 +12,7 @@ from kowalski_jupyter.rlm.events import Event, RunFinished
 
 
 class EventLog:
-    """A run's events in order. Belongs to one event loop; only `append` changes it.
+    """A run's events in order. Belongs to one event loop; only `append` and `take` change it.
 
     Args:
         listener: called with every event as it is appended (the service's store and panel).
@@ -31,7 +31,10 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Number the event, stamp it and tell everyone who follows."""
-        event = dataclasses.replace(event, seq=len(self.events) + 1, time=time.time())
+        self.take(dataclasses.replace(event, seq=len(self.events) + 1, time=time.time()))
+
+    def take(self, event: Event) -> None:
+        """Add the next event as it was numbered and stamped elsewhere, and tell everyone who follows."""
         self.events.append(event)
         self._listener(event)
         for waiting in self._waiting:

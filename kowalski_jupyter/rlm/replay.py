@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import ChatModel, Delta, Message, ModelError, Sampling
-from kowalski_jupyter.rlm import folding
+from kowalski_jupyter.rlm.folding import is_request
 from kowalski_jupyter.rlm.record import RecordedReply
 
 CHILD: ContextVar[str] = ContextVar("child", default="")
@@ -76,7 +76,7 @@ class RecordedModel:
             asked = chat is not None and any(chat.question in message.content for message in messages)
             self._left[child] = list(chat.replies) if chat and asked else []
         left = self._left[child]
-        folds = messages[-1].content.endswith(folding._ASK)  # noqa: SLF001 (what a fold's request is known by)
+        folds = is_request(messages)
         while left and left[0].fold and not folds:
             del left[0]
         return left.pop(0) if left and left[0].fold == folds else None

@@ -65,6 +65,7 @@ class LiveRun:
         answer = document["answer"]
         return {
             "id": self.id,
+            "parent": document["parent"],
             "question": one_line(document["question"], 200),
             "state": document["state"],
             "error": document["error"],
@@ -84,12 +85,17 @@ def interrupted(run_id: str) -> str:
     return f"The service ended during this run. Continue it with %rlm resume {run_id}."
 
 
-def from_store(run_id: str, events: Sequence[Event], answer: Value | None, *, going_on: bool) -> LiveRun:
-    """Return a stored run. One that was broken off gets the last event that it lacks."""
-    log = EventLog()
-    log.events.extend(events)
-    if not log.finished and not going_on:
-        last, first = events[-1], events[0]
-        end = RunFinished("failed", interrupted(run_id), last.time - first.time, seq=last.seq + 1, time=last.time)
-        log.events.append(end)
-    return LiveRun(ToldRun(run_id, log, answer), Trace.of(log.events))
+def end_of_interrupted(run_id: str, events: Sequence[Event]) -> RunFinished:
+    """Return the last event that a run lacks whose service is gone."""
+    first, last = events[0], events[-1]
+    said = interrupted(run_id)
+    return RunFinished("failed", said, last.time - first.time, seq=last.seq + 1, time=last.time)
+
+
+def from_store(run_id: str, events: Sequence[Event], answer: Value | None) -> LiveRun:
+    """Return a stored run as it was."""
+    trace = Trace()
+    log = EventLog(trace.apply)
+    for event in events:
+        log.take(event)
+    return LiveRun(ToldRun(run_id, log, answer), trace)

@@ -24,7 +24,7 @@ from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.models.discover import ModelSettings
 from kowalski_jupyter.rlm.endpoints import OpenModel
-from kowalski_jupyter.rlm.events import Event, Notice
+from kowalski_jupyter.rlm.events import Answered, Event, Notice
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.memo import RunMemo
 from kowalski_jupyter.rlm.replay import CHILD
@@ -41,13 +41,14 @@ from kowalski_jupyter.service.plans import ROOT, Plan, plan_replay, plan_resume
 from kowalski_jupyter.service.rack import ModelRack
 from kowalski_jupyter.service.request import BadRequestError, RunRequest
 from kowalski_jupyter.service.rerun import Past, Replay
-from kowalski_jupyter.service.runs import LiveRun, ToldRun, from_store
+from kowalski_jupyter.service.runs import LiveRun, ToldRun, end_of_interrupted, from_store
 from kowalski_jupyter.service.store import Recorded, RunStore
 
 __all__ = ["LiveRun", "Service", "UnknownRunError"]
 
 _log = logging.getLogger(__name__)
 _RUNS_KEPT = 100
+_TAIL_SECONDS = 0.5
 
 Listener = Callable[[Run, Event], None]
 
@@ -79,6 +80,7 @@ class Service:
         self._models = models or ModelRack()
         self._store = RunStore(config.store, room=config.room(), tell=_tell)
         self._replays: dict[str, Replay] = {}
+        self._tails: set[asyncio.Task[None]] = set()
         self._watchers: set[Callable[[], None]] = set()
 
     async def warm_up(self) -> None:
@@ -241,17 +243,36 @@ class Service:
         Raises:
             UnknownRunError: there is none of that id.
         """
-        if run_id in self.runs:
-            return self.runs[run_id]
-        stored = self._store.run(run_id)
-        events = self._store.events(run_id) if stored else []
-        if stored is None or not events:
-            raise UnknownRunError(f"There is no run {run_id!r} here. `%rlm runs` lists those there are.")
-        live = from_store(run_id, events, self._store.answer(run_id), going_on=stored.going_on)
-        if not stored.going_on:
-            self.runs = {run_id: live, **self.runs}  # as old as it is
+        if run_id not in self.runs:
+            events = self._store.events(run_id)
+            if not events:
+                raise UnknownRunError(f"There is no run {run_id!r} here. `%rlm runs` lists those there are.")
+            live = from_store(run_id, events, self._store.answer(run_id))
+            if self._end_if_interrupted(live):
+                self._tails.add(asyncio.create_task(self._tail(live), name=f"tail of {run_id}"))
+            self.runs = {run_id: live, **self.runs}  # the oldest, and so the first to be forgotten
             self._drop_old_runs()
-        return live
+            return live
+        return self.runs[run_id]
+
+    def _end_if_interrupted(self, live: LiveRun) -> bool:
+        """Give a stored run the end that it lacks if its process is gone; return whether it goes on elsewhere."""
+        stored = self._store.run(live.id)
+        going_on = stored is not None and stored.going_on
+        if not live.log.finished and not going_on:
+            live.log.take(end_of_interrupted(live.id, live.log.events))
+        return not live.log.finished
+
+    async def _tail(self, live: LiveRun) -> None:
+        """Follow a run that another process is writing."""
+        while self._end_if_interrupted(live):
+            await asyncio.sleep(_TAIL_SECONDS)
+            for event in self._store.events(live.id)[len(live.log.events) :]:
+                live.log.take(event)
+                if isinstance(event, Answered):
+                    live.run.answer = self._store.answer(live.id)
+            for watcher in list(self._watchers):
+                watcher()
 
     def record(self, run_id: str) -> list[Event]:
         """Return the events of a run so far. Raises `UnknownRunError`."""
@@ -309,7 +330,7 @@ class Service:
 
     async def close(self) -> None:
         """Cancel all runs, and return when no kernel, model or file of theirs is left."""
-        tasks = [live.task for live in self.runs.values() if live.task is not None]
+        tasks = [*self._tails, *(live.task for live in self.runs.values() if live.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

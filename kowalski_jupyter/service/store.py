@@ -1,8 +1,8 @@
 """Runs at rest: every event is written to SQLite as it happens, so that no death of a process loses a turn.
 
-What was asked or paid for (the run, a reply, a sub-call, a cell's end, the answer) is committed before the next thing happens; events
-between these are committed with the next of them or at the end of the event loop's pass, whichever comes first.
-A store that cannot be written never stops a run: the run is told once, and writing is tried again.
+What was asked or paid for (the run, a reply, a sub-call, a cell's end, the answer) is committed before the next thing
+happens; events between these are committed with the next of them or at the end of the event loop's pass, whichever
+comes first. A store that cannot be written never stops a run: the run is told once, and writing is tried again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.service.database import MEMORY, StoreError, is_damage, move_aside, open_database
 from kowalski_jupyter.service.rows import StoredRun, from_rows, to_row
 from kowalski_jupyter.service.upkeep import Room, insert_answer, keep_up, write_answer
-from kowalski_jupyter.service.writer import is_alive, this_process
+from kowalski_jupyter.service.writer import close_writer, is_alive, new_writer
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class RunStore:
         self, path: Path | str, *, room: Room | None = None, tell: Callable[[Recorded, str], None] = lambda *_: None
     ) -> None:
         self._path = path
+        self._writer = new_writer()
         self._room = room or Room()
         self._tell = tell
         self._writing: dict[str, _Writing] = {}
@@ -157,6 +158,7 @@ class RunStore:
         self._waiting = False
         self._flush()
         self._dirty.clear()
+        close_writer(self._writer)
         await asyncio.gather(*self._apart)
         if self._database is not None:
             self._database.close()
@@ -213,7 +215,7 @@ class RunStore:
         """Write, and return how many events of each run are written now."""
         database.execute("BEGIN IMMEDIATE")
         try:
-            size = sum([_write_run(database, writing) for writing in self._dirty.values()])
+            size = sum([_write_run(database, self._writer, writing) for writing in self._dirty.values()])
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
@@ -271,8 +273,7 @@ class RunStore:
 
     def _stored(self, row: tuple[str, str, str, str]) -> StoredRun:
         run_id, writer, state, summary = row
-        going_on = not state and (run_id in self._writing or (writer != this_process() and is_alive(writer)))
-        return StoredRun(run_id, json.loads(summary), ended=bool(state), going_on=going_on)
+        return StoredRun(run_id, json.loads(summary), ended=bool(state), going_on=not state and is_alive(writer))
 
 
 class _Replies(Mapping[str, str]):
@@ -293,7 +294,7 @@ class _Replies(Mapping[str, str]):
         return int(self._rows("SELECT count(*) FROM replies")[0][0])
 
 
-def _write_run(database: sqlite3.Connection, writing: _Writing) -> int:
+def _write_run(database: sqlite3.Connection, writer: str, writing: _Writing) -> int:
     """Write what is new in one run, and return the characters that it took."""
     run = writing.run
     new = run.log.events[writing.written :]
@@ -314,12 +315,12 @@ def _write_run(database: sqlite3.Connection, writing: _Writing) -> int:
             if len(answer.data) <= _SMALL_BYTES:
                 insert_answer(database, run.id, answer)
         if isinstance(event, _SUMMED_UP):
-            _write_head(database, run, event)
+            _write_head(database, writer, run, event)
     database.execute("UPDATE runs SET bytes = bytes + ? WHERE id = ?", (size, run.id))
     return size
 
 
-def _write_head(database: sqlite3.Connection, run: Recorded, event: ev.Event) -> None:
+def _write_head(database: sqlite3.Connection, writer: str, run: Recorded, event: ev.Event) -> None:
     """Write the run's row: at its start, at each turn, at its end."""
     first = run.log.events[0]
     assert isinstance(first, ev.RunStarted)  # noqa: S101 (every run begins with it)
@@ -328,5 +329,5 @@ def _write_head(database: sqlite3.Connection, run: Recorded, event: ev.Event) ->
     database.execute(
         "INSERT INTO runs (id, started, writer, state, parent, summary) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (id) DO UPDATE SET state = excluded.state, summary = excluded.summary",
-        (run.id, first.time, this_process(), state, first.parent, summary),
+        (run.id, first.time, writer, state, first.parent, summary),
     )

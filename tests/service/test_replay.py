@@ -10,6 +10,7 @@ import pytest
 from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
 from kowalski_jupyter.models.scripted import ScriptedModel
 from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.rlm.folding import _ASK
 from kowalski_jupyter.rlm.record import Record, RecordedReply, branch
 from kowalski_jupyter.rlm.replay import CHILD, Chat, RecordedModel, SilentModel
 from kowalski_jupyter.service.service import UnknownRunError
@@ -57,6 +58,20 @@ def test_child_runs_have_their_own_record_and_another_question_has_none() -> Non
             await said(model)
         model = RecordedModel(chats, name="m")
         assert (await said(model, (Message("user", "Question: Which?"),)))[0].text == "child"
+
+    asyncio.run(main())
+
+
+def test_a_fold_is_answered_by_the_recorded_summary_and_passed_over_where_none_is_asked_for() -> None:
+    async def main() -> None:
+        replies = [RecordedReply(1, "one"), RecordedReply(2, "sum", fold=True), RecordedReply(2, "two")]
+        fold = (*QUESTION, Message("user", f"shown\n\n{_ASK}"))
+        model = RecordedModel({"": Chat("What?", replies)}, name="m")
+        assert [(await said(model, chat))[0].text for chat in (QUESTION, fold, QUESTION)] == ["one", "sum", "two"]
+        model = RecordedModel({"": Chat("What?", replies)}, name="m")
+        with pytest.raises(ModelError):
+            await said(model, fold)
+        assert [(await said(model))[0].text for _ in range(2)] == ["one", "two"]
 
     asyncio.run(main())
 

@@ -72,7 +72,7 @@ def forget_the_end(own_store: Path, run_id: str, *, after: Callable[[ev.Event], 
     last = next(seq for seq, data in rows if after(ev.from_json(json.loads(data))))  # type: ignore[arg-type]
     database.execute("DELETE FROM events WHERE run = ? AND seq > ?", (run_id, last))
     database.execute("DELETE FROM answers WHERE run = ?", (run_id,))
-    database.execute("UPDATE runs SET state = '', writer = '1 0.0' WHERE id = ?", (run_id,))
+    database.execute("UPDATE runs SET state = '', writer = '1 0.0 1' WHERE id = ?", (run_id,))
     database.commit()
     database.close()
 
@@ -320,4 +320,28 @@ def test_a_full_store_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert sum("not stored" in text for text in notices) == 1
 
     with ScriptedServer(fruit) as server:
+        asyncio.run(main(server))
+
+
+def test_a_run_of_another_process_can_be_followed_to_its_end(tmp_path: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as writer, service_on(server, tmp_path) as reader:
+            live = writer.start_run(RunRequest("What?", packed(tmp_path / "runs", NOTES)))
+            async for batch in live.log.follow():
+                if any(isinstance(event, ev.CellStarted) for event in batch):
+                    break
+            (row,) = reader.status()["runs"]
+            assert row["state"] in ("starting", "running")
+            seen = reader.find(live.id)
+            with pytest.raises(BadRequestError, match="another process"):
+                await reader.cancel(live.id)
+            with pytest.raises(BadRequestError, match="still going on"):
+                await resume(reader, live.id)
+            async for _ in seen.log.follow():
+                pass
+            await ended(live)
+            assert value(seen) == 2
+            assert seen.trace.document() == live.trace.document()
+
+    with ScriptedServer(lambda request: Reply(fruit(request), delay=0.2)) as server:
         asyncio.run(main(server))
