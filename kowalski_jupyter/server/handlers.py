@@ -12,6 +12,9 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from kowalski_jupyter.rlm.steering import SteeringError
+from kowalski_jupyter.server.status import browser_status
+from kowalski_jupyter.server.steering import steer
 from kowalski_jupyter.service.service import Service, UnknownRunError
 
 _SHORTEST_PAUSE = 0.25
@@ -33,7 +36,7 @@ class StatusHandler(_ServiceHandler):
     @web.authenticated
     def get(self) -> None:
         """Send an `IStatus`."""
-        self.finish(json.dumps(self.service.status()))
+        self.finish(json.dumps(browser_status(self.service)))
 
 
 class RunHandler(_ServiceHandler):
@@ -59,6 +62,23 @@ class CancelHandler(_ServiceHandler):
         except UnknownRunError as error:
             raise web.HTTPError(404, str(error)) from None
         self.set_status(204)
+
+
+class SteerHandler(_ServiceHandler):
+    """`POST runs/<id>/steer`: the user's word on a run that goes on."""
+
+    @web.authenticated
+    def post(self, run_id: str) -> None:
+        """Do it at once, or say why not."""
+        try:
+            steer(self.service.find(run_id), self.request.body)
+        except UnknownRunError as error:
+            raise web.HTTPError(404, str(error)) from None
+        except SteeringError as error:
+            self.set_status(400)
+            self.finish(json.dumps({"error": str(error)}))
+        else:
+            self.set_status(204)
 
 
 class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
@@ -98,7 +118,7 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         try:
             while True:
                 changed.clear()
-                await self.write_message(json.dumps(self.service.status()))
+                await self.write_message(json.dumps(browser_status(self.service)))
                 await asyncio.sleep(_SHORTEST_PAUSE)
                 await _wait(changed, _LONGEST_PAUSE - _SHORTEST_PAUSE)
         except WebSocketClosedError:
@@ -121,5 +141,6 @@ HANDLERS: list[tuple[str, type[JupyterHandler]]] = [
     ("kowalski/api/status", StatusHandler),
     (_RUN, RunHandler),
     (f"{_RUN}/cancel", CancelHandler),
+    (f"{_RUN}/steer", SteerHandler),
     ("kowalski/api/events", EventsHandler),
 ]
