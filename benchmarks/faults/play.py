@@ -84,15 +84,18 @@ def _script(case: Case, implementation: Implementation) -> Callable[[Request], R
     replies = case.root(implementation)
     turns = itertools.count()
     said = replies[0]
+    examples: int | None = None
 
     def script(request: Request) -> Reply:
-        nonlocal said
+        nonlocal said, examples
         if is_subcall(request):
             reply = case.subcall(request)
             return replace(reply, text=implementation.say(reply.text))
         if case.by_turn:
             turn: int = sum(message.get("role") == "assistant" for message in request.messages)
-            return replies[min(turn, len(replies) - 1)]
+            # The first request of all shows how many of them are examples in the prompt.
+            examples = turn if examples is None else examples
+            return replies[min(turn - examples, len(replies) - 1)]
         # dspy asks once more, for JSON, where it could not read a reply; a model that is stuck says the same.
         if "response_format" not in request.payload:
             said = replies[min(next(turns), len(replies) - 1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,9 +21,13 @@ from kowalski_jupyter.rlm.options import SubcallError
 from kowalski_jupyter.rlm.prompts import PROFILES, choose_profile, opening, read_opening
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
-from kowalski_jupyter.rlm.subcalls import RunCalls
+from kowalski_jupyter.rlm.subcalls import RunCalls, text_value
+from kowalski_jupyter.rlm.text import head_and_tail
 from kowalski_jupyter.rlm.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.tree import Resources, Tree
+
+_QUESTION_CHARS = 4000
+"""Of a child run's question in its chat: the whole is in its data, or is not worth a window."""
 
 _BEST_SECONDS = 2.0
 _BEST = (
@@ -192,8 +195,7 @@ class Run:
             pass
         best = self._calls.answer
         if best is None and self._loop.last_output and self._schema is None:
-            text = self._loop.last_output
-            best = Value("json", "str", text, json.dumps(text).encode())
+            best = text_value(self._loop.last_output)
         if best is not None:
             self.answer, self.partial = best, True
             self._emit(ev.Answered(best.type, best.text, partial=True))
@@ -251,15 +253,17 @@ class Run:
     async def _run_child(self, run_id: str, query: Query, model: str | None) -> Value:
         """Answer a query of this run's code by a run of its own.
 
+        A query without a context has its own text for one: code may have put a long text into the question.
+
         Raises:
             SubcallError: it had no answer.
         """
         resources = self._tree.resources
-        item = None if query.context is None else resources.pack("context", query.context)
+        item = resources.pack("context", query.context or text_value(query.question))
         child = Run(
             run_id,
-            query.question,
-            () if item is None else (item,),
+            head_and_tail(query.question, _QUESTION_CHARS),
+            (item,),
             dataclasses.replace(self.settings, seed=self.settings.seed * 100 + self.depth + 1, step=False),
             resources,
             log=resources.new_log(run_id),
@@ -269,8 +273,7 @@ class Run:
         try:
             await child.execute()
         finally:
-            if item is not None:
-                resources.discard(item)
+            resources.discard(item)
         if child.answer is None or child.partial:
             finished = child.log.events[-1]
             assert isinstance(finished, ev.RunFinished)  # noqa: S101 - `execute` ends with it
@@ -292,7 +295,7 @@ class Run:
         text = strip_thoughts(asked.message["content"]).strip()
         if not text:
             raise ModelError("The model's reply was empty. Run the cell again, or try another model.")
-        return Value("json", "str", text, json.dumps(text).encode())
+        return text_value(text)
 
 
 def _explain(failure: Exception) -> str:

@@ -106,7 +106,7 @@ class RunCalls:
         if self._start_child is not None:
             return await self._guarded(self._children(self._start_child, queries, read.model))
         replies = await self._guarded(self._batch([_as_prompt(query) for query in queries], read))
-        return [reply if isinstance(reply, Exception) else _text_value(reply) for reply in replies]
+        return [reply if isinstance(reply, Exception) else text_value(reply) for reply in replies]
 
     async def final(self, answer: Value) -> None:
         """Take the answer; the first one counts.
@@ -295,5 +295,6 @@ def _as_prompt(query: Query) -> str:
     return f"{query.question}\n\n{text}"
 
 
-def _text_value(text: str) -> Value:
+def text_value(text: str) -> Value:
+    """Return a text as the value that code in a kernel would have given."""
     return Value("json", "str", text, json.dumps(text).encode())

@@ -13,15 +13,9 @@ from benchmarks.faults.play import play
 from benchmarks.implementations import OURS
 from benchmarks.session import Session, open_session
 
-_OPEN = {
-    "overwritten-final": "the kernel does not bring FINAL back when code has assigned to it",
-    "children-keep-apart": "there are no child runs yet",
-}
-
 
 def _params() -> list[object]:
-    marks = {name: [pytest.mark.xfail(reason=reason)] for name, reason in _OPEN.items()}
-    return [pytest.param(case, id=case.name, marks=marks.get(case.name, [])) for case in CASES if not case.slow]
+    return [pytest.param(case, id=case.name) for case in CASES if not case.slow]
 
 
 @pytest.fixture(scope="module")

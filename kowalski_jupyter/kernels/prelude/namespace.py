@@ -22,6 +22,8 @@ from .history import History
 from .queries import query_functions
 from .search import search
 
+_NEEDED = frozenset({"FINAL", "FINAL_VAR"})
+
 
 class Finished(BaseException):
     """Ends the cell after `FINAL`. No `Exception`, so that ``except Exception`` lets it through."""
@@ -37,6 +39,7 @@ class Namespace:
         self._history = history
         self._answer_protocol = True
         self._start: dict[str, Any] = {}
+        self._data: frozenset[str] = frozenset()
 
     def install(self, data: Mapping[str, Any]) -> None:
         """Put the functions, then `data` and its `context`, into the user's names."""
@@ -51,14 +54,17 @@ class Namespace:
         self._start |= {"asyncio": asyncio, "re": re, "json": json, "math": math}
         self._start |= {"Counter": Counter, "defaultdict": defaultdict}
         self._names.update(self._start)
+        self._data = frozenset(data)
         if data and "context" not in data:
             self._names["context"] = next(iter(data.values())) if len(data) == 1 else dict(data)
         self._names.update(data)
         threading.excepthook = _quiet_when_finished(threading.excepthook)
 
     def start_cell(self) -> None:
-        """Bring `history` back if the code has deleted it."""
+        """Bring back what no run can do without: code may have deleted it, or called a variable FINAL."""
         self._names.setdefault("history", self._history.cells)
+        for name in _NEEDED - self._data:
+            self._names[name] = self._start[name]
 
     def _model_functions(self) -> dict[str, Any]:
         """Return what the run allows of the functions that ask models, and of the helpers."""
