@@ -16,11 +16,14 @@ export interface IViewTools {
   readonly trans: TranslationBundle;
   /** Null where the application has no code editor: code is shown plain. */
   readonly highlight: Highlight | null;
+  /** Shows a run in full; null where nothing can. */
+  readonly openRun: ((id: string) => void) | null;
 }
 
 export const ViewTools = createContext<IViewTools>({
   trans: nullTranslator.load(TRANSLATION_DOMAIN),
-  highlight: null
+  highlight: null,
+  openRun: null
 });
 
 export function useTrans(): TranslationBundle {

@@ -3,7 +3,7 @@ import { DisposableDelegate, IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { IRun } from './run/document';
-import { Api } from './server/api';
+import { Api, Steering } from './server/api';
 import { IStatus, parseStatus } from './server/status';
 import { Connection, IMonitor } from './tokens';
 
@@ -76,6 +76,10 @@ export class Monitor implements IMonitor, IDisposable {
 
   cancel(id: string): Promise<void> {
     return this._api.cancel(id);
+  }
+
+  steer(id: string, steering: Steering): Promise<void> {
+    return this._api.steer(id, steering);
   }
 
   dispose(): void {

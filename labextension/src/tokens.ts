@@ -3,6 +3,7 @@ import { IDisposable } from '@lumino/disposable';
 import { ISignal } from '@lumino/signaling';
 
 import { IRun } from './run/document';
+import { Steering } from './server/api';
 import { IStatus } from './server/status';
 
 export namespace CommandIDs {
@@ -35,6 +36,8 @@ export interface IMonitor {
   run(id: string): Promise<IRun>;
   /** Cancel a run that is going on. */
   cancel(id: string): Promise<void>;
+  /** Steer a run that is going on; a refusal's message is for the user. */
+  steer(id: string, steering: Steering): Promise<void>;
 }
 
 export const IMonitor = new Token<IMonitor>(

@@ -1,10 +1,12 @@
 import React, { useEffect, useRef, useState } from 'react';
 
 import { useTrans } from '../context';
-import { StateMark } from '../mark';
 import { IRun, isGoing } from '../run/document';
 import { RunView } from '../run/run';
 import { IMonitor } from '../tokens';
+import { Problem } from './problem';
+import { Resume } from './resume';
+import { SteeringControls } from './steering';
 
 /** How often a run that goes on is fetched at most, in milliseconds. */
 const INTERVAL_MS = 500;
@@ -13,30 +15,54 @@ const INTERVAL_MS = 500;
 export function RunDetails(props: {
   id: string;
   monitor: IMonitor;
+  /** Whether it has ended and can be continued. */
+  resumable: boolean;
   onBack: () => void;
+  onOpen: (id: string) => void;
 }): React.JSX.Element {
-  const { id, monitor, onBack } = props;
+  const { id, monitor, resumable, onBack, onOpen } = props;
   const trans = useTrans();
   const { run, received, problem } = useRun(id, monitor);
+  const parent = run?.parent ?? '';
   const back = useRef<HTMLButtonElement>(null);
   useEffect(() => back.current?.focus(), []);
   return (
     <section className="kowalski-details" aria-label={trans.__('Run %1', id)}>
-      <button
-        ref={back}
-        type="button"
-        className="kowalski-button"
-        onClick={onBack}
-      >
-        {trans.__('All runs')}
-      </button>
+      <div className="kowalski-buttons">
+        <button
+          ref={back}
+          type="button"
+          className="kowalski-button"
+          onClick={onBack}
+        >
+          {trans.__('All runs')}
+        </button>
+        {parent !== '' && (
+          <button
+            type="button"
+            className="kowalski-button"
+            title={trans.__('Show the run that asked for this one')}
+            onClick={() => onOpen(parent)}
+          >
+            {trans.__('Asked by %1', parent)}
+          </button>
+        )}
+      </div>
       {problem !== null && (
-        <p className="kowalski-note" role="alert">
-          <StateMark mark="bad" />
-          {trans.__('The run could not be fetched: %1', problem)}
-        </p>
+        <Problem text={trans.__('The run could not be fetched: %1', problem)} />
       )}
-      {run !== null && <RunView run={run} received={received} />}
+      {resumable && <Resume id={id} />}
+      {run !== null && (
+        <RunView
+          run={run}
+          received={received}
+          controls={
+            isGoing(run.state) && parent === '' ? (
+              <SteeringControls run={run} monitor={monitor} />
+            ) : null
+          }
+        />
+      )}
     </section>
   );
 }

@@ -1,7 +1,7 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { IDisposable } from '@lumino/disposable';
 import { Message } from '@lumino/messaging';
-import React, { useState } from 'react';
+import React from 'react';
 
 import { IViewTools, useTrans, ViewTools } from '../context';
 import { kowalskiIcon } from '../icon';
@@ -18,10 +18,11 @@ import { Runs } from './runs';
 export class Panel extends ReactWidget {
   constructor(
     private readonly _monitor: IMonitor,
-    private readonly _tools: IViewTools
+    tools: IViewTools
   ) {
     super();
-    const { trans } = _tools;
+    this._tools = { ...tools, openRun: this.showRun };
+    const { trans } = tools;
     this.id = 'kowalski-panel';
     this.title.icon = kowalskiIcon;
     this.title.caption = trans.__('Kowalski runs');
@@ -32,6 +33,12 @@ export class Panel extends ReactWidget {
     this.node.tabIndex = 0;
   }
 
+  /** Show one run in full, or all of them. */
+  readonly showRun = (id: string | null): void => {
+    this._shown = id;
+    this.update();
+  };
+
   override dispose(): void {
     this._unwatch();
     super.dispose();
@@ -40,7 +47,11 @@ export class Panel extends ReactWidget {
   protected override render(): React.JSX.Element {
     return (
       <ViewTools.Provider value={this._tools}>
-        <PanelBody monitor={this._monitor} />
+        <PanelBody
+          monitor={this._monitor}
+          shown={this._shown}
+          onShow={this.showRun}
+        />
       </ViewTools.Provider>
     );
   }
@@ -81,12 +92,19 @@ export class Panel extends ReactWidget {
     this._watching = null;
   }
 
+  private readonly _tools: IViewTools;
+  private _shown: string | null = null;
   private _watching: IDisposable | null = null;
 }
 
-function PanelBody({ monitor }: { monitor: IMonitor }): React.JSX.Element {
+function PanelBody(props: {
+  monitor: IMonitor;
+  shown: string | null;
+  onShow: (id: string | null) => void;
+}): React.JSX.Element {
+  const { monitor, shown, onShow } = props;
   const { connection, status } = useMonitor(monitor);
-  const [shown, setShown] = useState<string | null>(null);
+  const summary = status?.runs.find(({ id }) => id === shown);
   return (
     <>
       <ConnectionNote connection={connection} hasStatus={status !== null} />
@@ -96,10 +114,12 @@ function PanelBody({ monitor }: { monitor: IMonitor }): React.JSX.Element {
             key={shown}
             id={shown}
             monitor={monitor}
-            onBack={() => setShown(null)}
+            resumable={summary?.resumable === true && summary.parent === ''}
+            onBack={() => onShow(null)}
+            onOpen={onShow}
           />
         ) : (
-          <Overview status={status} monitor={monitor} onOpen={setShown} />
+          <Overview status={status} monitor={monitor} onOpen={onShow} />
         ))}
     </>
   );

@@ -1,5 +1,5 @@
 import { showErrorMessage } from '@jupyterlab/apputils';
-import React, { useState } from 'react';
+import React, { useId, useState } from 'react';
 
 import { useElapsed } from '../clock';
 import { useTrans } from '../context';
@@ -9,7 +9,9 @@ import { isGoing } from '../run/document';
 import { runLook } from '../run/states';
 import { IRunSummary } from '../server/status';
 import { IMonitor } from '../tokens';
+import { openNodes } from '../tree/opennodes';
 import { Command } from './command';
+import { IFamily, nest } from './families';
 
 /** The cells of a first run. */
 const FIRST_CELLS = [
@@ -17,6 +19,9 @@ const FIRST_CELLS = [
   'text = open("notes.txt").read()',
   '%%rlm text\nWhich three topics come up most often?'
 ];
+
+/** Under this name it is remembered whose child runs are shown. */
+const LIST = 'kowalski-runs';
 
 interface IRunsProps {
   readonly runs: readonly IRunSummary[];
@@ -38,27 +43,86 @@ export function Runs({ runs, monitor, onOpen }: IRunsProps): React.JSX.Element {
   }
   return (
     <ul className="kowalski-runs">
-      {runs.map(run => (
-        <Run key={run.id} run={run} monitor={monitor} onOpen={onOpen} />
+      {nest(runs).map(family => (
+        <Run
+          key={family.run.id}
+          family={family}
+          monitor={monitor}
+          onOpen={onOpen}
+        />
       ))}
     </ul>
   );
 }
 
-function Run(props: {
+interface IRunProps {
+  readonly family: IFamily;
+  readonly monitor: IMonitor;
+  readonly onOpen: (id: string) => void;
+}
+
+function Run({ family, monitor, onOpen }: IRunProps): React.JSX.Element {
+  const { run, children } = family;
+  return (
+    <li data-run={run.id}>
+      <Summary run={run} monitor={monitor} onOpen={onOpen} />
+      {children.length > 0 && (
+        <ChildRuns family={family} monitor={monitor} onOpen={onOpen} />
+      )}
+    </li>
+  );
+}
+
+/** A count of child runs that opens to their list. */
+function ChildRuns({ family, monitor, onOpen }: IRunProps): React.JSX.Element {
+  const { run, children } = family;
+  const trans = useTrans();
+  const [open, setOpen] = useState(openNodes.get(LIST, run.id) ?? false);
+  const listId = useId();
+  return (
+    <div className="kowalski-child-runs">
+      <button
+        type="button"
+        className="kowalski-link"
+        aria-expanded={open}
+        aria-controls={open ? listId : undefined}
+        onClick={() => {
+          openNodes.set(LIST, run.id, !open);
+          setOpen(!open);
+        }}
+      >
+        {trans._n('%1 child run', '%1 child runs', children.length)}
+      </button>
+      {open && (
+        <ul id={listId} className="kowalski-runs">
+          {children.map(child => (
+            <Run
+              key={child.run.id}
+              family={child}
+              monitor={monitor}
+              onOpen={onOpen}
+            />
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function Summary(props: {
   run: IRunSummary;
   monitor: IMonitor;
   onOpen: (id: string) => void;
 }): React.JSX.Element {
   const { run, monitor, onOpen } = props;
   const trans = useTrans();
-  const look = runLook(run.state, trans);
+  const look = runLook(run, trans);
   const going = isGoing(run.state);
   const live = going && monitor.connection === 'open';
   const elapsed = useElapsed(run.seconds, live ? monitor.received : null);
   const question = firstLine(run.question);
   return (
-    <li className="kowalski-run-row" data-run={run.id}>
+    <div className="kowalski-run-row">
       <button
         type="button"
         className="kowalski-run-open"
@@ -76,6 +140,7 @@ function Run(props: {
           {run.subcalls > 0 && (
             <span>{trans._n('%1 sub-call', '%1 sub-calls', run.subcalls)}</span>
           )}
+          {run.resumable && <span>{trans.__('can be continued')}</span>}
           <span>{formatSeconds(elapsed, trans)}</span>
         </span>
         {run.answer !== null && (
@@ -88,8 +153,11 @@ function Run(props: {
           <span className="kowalski-run-error">{firstLine(run.error)}</span>
         )}
       </button>
-      {going && <CancelButton id={run.id} about={question} monitor={monitor} />}
-    </li>
+      {/* A child run ends with the run that asked for it. */}
+      {going && run.parent === '' && (
+        <CancelButton id={run.id} about={question} monitor={monitor} />
+      )}
+    </div>
   );
 }
 

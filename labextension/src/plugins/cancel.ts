@@ -26,7 +26,10 @@ export const cancelPlugin: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
     const cancelNewest = async () => {
       await monitor.refresh();
-      const run = monitor.status?.runs.find(({ state }) => isGoing(state));
+      // A child run ends with the run that asked for it.
+      const run = monitor.status?.runs.find(
+        ({ state, parent }) => isGoing(state) && parent === ''
+      );
       if (run === undefined) {
         Notification.info(trans.__('No Kowalski run is going on.'));
         return;

@@ -35,7 +35,7 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null
   ) => {
-    const tools = viewTools(translator, languages);
+    const tools = viewTools(translator, languages, app.commands);
     const { trans } = tools;
     const panel = new Panel(monitor, tools);
     app.shell.add(panel, 'right', { rank: RANK, type: 'Kowalski' });
@@ -44,8 +44,23 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.openPanel, {
       label: trans.__('Show Kowalski Runs'),
       caption: trans.__('Show runs, the model and this machine'),
-      describedBy: { args: { type: 'object', properties: {} } },
-      execute: () => app.shell.activateById(panel.id)
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: {
+            run: {
+              type: 'string',
+              description: trans.__('The id of a run to show in full')
+            }
+          }
+        }
+      },
+      execute: ({ run }) => {
+        app.shell.activateById(panel.id);
+        if (typeof run === 'string') {
+          panel.showRun(run);
+        }
+      }
     });
     palette?.addItem({
       command: CommandIDs.openPanel,

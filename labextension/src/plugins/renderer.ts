@@ -1,4 +1,7 @@
-import { JupyterFrontEndPlugin } from '@jupyterlab/application';
+import {
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
 import { IEditorLanguageRegistry } from '@jupyterlab/codemirror';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ITranslator } from '@jupyterlab/translation';
@@ -15,12 +18,12 @@ export const rendererPlugin: JupyterFrontEndPlugin<void> = {
   requires: [IRenderMimeRegistry],
   optional: [ITranslator, IEditorLanguageRegistry],
   activate: (
-    _app,
+    app: JupyterFrontEnd,
     rendermime: IRenderMimeRegistry,
     translator: ITranslator | null,
     languages: IEditorLanguageRegistry | null
   ) => {
-    const tools = viewTools(translator, languages);
+    const tools = viewTools(translator, languages, app.commands);
     rendermime.addFactory(
       {
         // Data are shown as text only, so untrusted notebooks may use it too.

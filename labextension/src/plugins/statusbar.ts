@@ -32,9 +32,12 @@ export const statusBarPlugin: JupyterFrontEndPlugin<void> = {
     if (statusBar === null) {
       return;
     }
-    const item = new StatusItem(viewTools(translator, null), () => {
-      void app.commands.execute(CommandIDs.openPanel);
-    });
+    const item = new StatusItem(
+      viewTools(translator, null, app.commands),
+      () => {
+        void app.commands.execute(CommandIDs.openPanel);
+      }
+    );
     const activeStateChanged = new Signal<StatusItem, void>(item);
     statusBar.registerStatusItem('kowalski-jupyter:status-bar', {
       item,
@@ -45,7 +48,9 @@ export const statusBarPlugin: JupyterFrontEndPlugin<void> = {
     });
     monitor.changed.connect(() => {
       const runs = monitor.status?.runs ?? [];
-      item.going = runs.filter(({ state }) => isGoing(state)).length;
+      item.going = runs.filter(
+        ({ state, parent }) => isGoing(state) && parent === ''
+      ).length;
       activeStateChanged.emit();
     });
 

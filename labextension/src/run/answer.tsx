@@ -1,53 +1,38 @@
-import { Clipboard } from '@jupyterlab/apputils';
-import React, { useEffect, useState } from 'react';
+import React from 'react';
 
 import { useTrans } from '../context';
+import { CopyButton } from '../copy';
 import { TextBox } from '../text';
 import { IAnswer } from './document';
+import { RunError } from './error';
 
-/** How long the button says that the text was copied, in milliseconds. */
-const COPIED_MS = 2000;
-
-export function Answer({ answer }: { answer: IAnswer }): React.JSX.Element {
+/** What came out; where a limit ended the run, with what ended it. */
+export function Answer(props: {
+  answer: IAnswer;
+  error: string | null;
+}): React.JSX.Element {
+  const { answer, error } = props;
   const trans = useTrans();
-  const label = trans.__('Answer');
+  const label = answer.partial
+    ? trans.__('Best answer so far')
+    : trans.__('Answer');
   return (
-    <section className="kowalski-answer" aria-label={label}>
+    <section
+      className="kowalski-answer"
+      aria-label={label}
+      data-partial={answer.partial}
+    >
       <header>
         <span className="kowalski-title">{label}</span>
         <span className="kowalski-quiet">{answer.type}</span>
         <CopyButton text={answer.text} />
       </header>
+      {answer.partial && error !== null && <RunError text={error} />}
       <TextBox
         text={answer.text}
         label={label}
         className="kowalski-answer-text"
       />
     </section>
-  );
-}
-
-/** A button that copies a text and says so for a moment. */
-export function CopyButton({ text }: { text: string }): React.JSX.Element {
-  const trans = useTrans();
-  const [copied, setCopied] = useState(false);
-  useEffect(() => {
-    if (!copied) {
-      return;
-    }
-    const timer = window.setTimeout(() => setCopied(false), COPIED_MS);
-    return () => window.clearTimeout(timer);
-  }, [copied]);
-  return (
-    <button
-      type="button"
-      className="kowalski-button"
-      onClick={() => {
-        Clipboard.copyToSystem(text);
-        setCopied(true);
-      }}
-    >
-      {copied ? trans.__('Copied') : trans.__('Copy')}
-    </button>
   );
 }

@@ -51,6 +51,10 @@ export interface IRun {
   readonly id: string;
   readonly question: string;
   readonly state: RunState;
+  /** The id of the run whose code asked for this one, or an empty string. */
+  readonly parent: string;
+  /** The id of the run that this one goes on from or replays, or an empty string. */
+  readonly origin: string;
   /** What happened and what to do next; null unless the run failed. */
   readonly error: string | null;
   readonly model: IModel | null;
@@ -67,6 +71,7 @@ export interface IRun {
   readonly progress: IProgress | null;
   readonly turns: readonly ITurn[];
   readonly answer: IAnswer | null;
+  readonly approval: IApproval | null;
 }
 
 export interface IModel {
@@ -85,6 +90,8 @@ export interface IUsage {
   readonly turns: number;
   readonly subcalls: number;
   readonly subcalls_failed: number;
+  /** Answered without asking a model again. */
+  readonly subcalls_remembered: number;
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
 }
@@ -98,6 +105,15 @@ export interface IProgress {
 export interface IAnswer {
   readonly type: string;
   readonly text: string;
+  /** Whether it is only the best there was when a limit ended the run. */
+  readonly partial: boolean;
+}
+
+/** A block of code that waits for the user's word. */
+export interface IApproval {
+  readonly cell: string;
+  readonly language: string;
+  readonly code: string;
 }
 
 /** One reply of the root model and what came of it. */
@@ -109,6 +125,18 @@ export interface ITurn {
   readonly parts: readonly (IProse | ICell)[];
   /** What the model was told about a reply that could not be used. */
   readonly feedback: string | null;
+  readonly fold: IFold | null;
+}
+
+/** What the turns before a turn were folded to. */
+export interface IFold {
+  /** Up to this turn, the chat was folded. */
+  readonly turns: number;
+  /** By the model. */
+  readonly summary: string;
+  /** Facts that the summary lacked and that were added to it. */
+  readonly kept: readonly string[];
+  readonly seconds: number;
 }
 
 export interface IProse {
@@ -146,6 +174,10 @@ export interface ISubcall {
   readonly prompt: string;
   readonly reply: string;
   readonly seconds: number | null;
+  /** The id of the child run that answers, or an empty string. */
+  readonly run: string;
+  /** Whether the reply was known from an equal call. */
+  readonly remembered: boolean;
 }
 
 /** Whether a run in this state can still change. */

@@ -16,6 +16,7 @@ import {
   isObject,
   JsonObject,
   readChoice,
+  readFlag,
   readNumber,
   readObject,
   readObjects,
@@ -61,6 +62,8 @@ function readRun(data: JsonObject): IRun {
     id: readText(data.id),
     question: readText(data.question),
     state: readChoice(data.state, RUN_STATES, 'failed'),
+    parent: readText(data.parent),
+    origin: readText(data.origin),
     error: readOptionalText(data.error),
     model: readOptionalObject(data.model, model => ({
       name: readText(model.name),
@@ -83,6 +86,7 @@ function readRun(data: JsonObject): IRun {
       turns: readNumber(usage.turns),
       subcalls: readNumber(usage.subcalls),
       subcalls_failed: readNumber(usage.subcalls_failed),
+      subcalls_remembered: readNumber(usage.subcalls_remembered),
       prompt_tokens: readNumber(usage.prompt_tokens),
       completion_tokens: readNumber(usage.completion_tokens)
     },
@@ -95,7 +99,13 @@ function readRun(data: JsonObject): IRun {
     turns: readObjects(data.turns, readTurn),
     answer: readOptionalObject(data.answer, answer => ({
       type: readText(answer.type),
-      text: readText(answer.text)
+      text: readText(answer.text),
+      partial: readFlag(answer.partial)
+    })),
+    approval: readOptionalObject(data.approval, approval => ({
+      cell: readText(approval.cell),
+      language: readText(approval.language),
+      code: readText(approval.code)
     }))
   };
 }
@@ -107,7 +117,13 @@ function readTurn(turn: JsonObject): ITurn {
     seconds: readNumber(turn.seconds),
     reasoning: readText(turn.reasoning),
     parts: readObjects(turn.parts, readPart),
-    feedback: readOptionalText(turn.feedback)
+    feedback: readOptionalText(turn.feedback),
+    fold: readOptionalObject(turn.fold, fold => ({
+      turns: readNumber(fold.turns),
+      summary: readText(fold.summary),
+      kept: readTexts(fold.kept),
+      seconds: readNumber(fold.seconds)
+    }))
   };
 }
 
@@ -145,7 +161,9 @@ function readSubcalls(value: unknown): ISubcall[] {
     model: readText(call.model),
     prompt: readText(call.prompt),
     reply: readText(call.reply),
-    seconds: readOptionalNumber(call.seconds)
+    seconds: readOptionalNumber(call.seconds),
+    run: readText(call.run),
+    remembered: readFlag(call.remembered)
   }));
   return [...new Map(subcalls.map(call => [call.id, call])).values()];
 }

@@ -37,6 +37,10 @@ export function readOptionalNumber(value: unknown): number | null {
     : null;
 }
 
+export function readFlag(value: unknown): boolean {
+  return value === true;
+}
+
 /** The items that are objects, each read by `read`. */
 export function readObjects<T>(
   value: unknown,

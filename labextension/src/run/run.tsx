@@ -6,6 +6,8 @@ import { formatCount, formatPercent, formatSeconds } from '../format';
 import { StateMark } from '../mark';
 import { TextBox } from '../text';
 import { Answer } from './answer';
+import { RunError } from './error';
+import { RunLink } from './link';
 import { IProgress, IRun, isGoing } from './document';
 import { IStateLook, runLook } from './states';
 import { Trace } from './trace';
@@ -20,12 +22,18 @@ interface IRunViewProps {
    * saved one, of which nothing more will be heard.
    */
   readonly received: number | null;
+  /** What the user can do with the run here; else it is told what it waits for. */
+  readonly controls?: React.ReactNode;
 }
 
 /** One run: what was asked, how it stands, what came out, and how it got there. */
-export function RunView({ run, received }: IRunViewProps): React.JSX.Element {
+export function RunView(props: IRunViewProps): React.JSX.Element {
+  const { run, received, controls } = props;
   const trans = useTrans();
-  const look = useRunLook(run);
+  const abandoned = useIsAbandoned(run, received);
+  const look = abandoned
+    ? { mark: 'stopped' as const, word: trans.__('Unfinished when last saved') }
+    : runLook(run, trans);
   return (
     <section
       className="kowalski-run"
@@ -39,17 +47,11 @@ export function RunView({ run, received }: IRunViewProps): React.JSX.Element {
         className="kowalski-question"
       />
       {run.progress !== null && <Progress progress={run.progress} />}
-      {run.error !== null && (
-        <div className="kowalski-error">
-          <StateMark mark="bad" />
-          <TextBox
-            text={run.error}
-            label={trans.__('Error')}
-            className="kowalski-error-text"
-          />
-        </div>
+      {controls ?? (look.mark === 'waiting' && <ApprovalNote run={run} />)}
+      {run.error !== null && run.answer?.partial !== true && (
+        <RunError text={run.error} />
       )}
-      {run.answer !== null && <Answer answer={run.answer} />}
+      {run.answer !== null && <Answer answer={run.answer} error={run.error} />}
       {run.notices.length > 0 && (
         <ul className="kowalski-notices" aria-label={trans.__('Notices')}>
           {run.notices.map((notice, index) => (
@@ -84,6 +86,11 @@ function StatusLine(props: {
           {trans._n('%1 sub-call', '%1 sub-calls', usage.subcalls)}
           {usage.subcalls_failed > 0 &&
             trans.__(' (%1 failed)', formatCount(usage.subcalls_failed))}
+          {usage.subcalls_remembered > 0 &&
+            trans.__(
+              ' (%1 remembered)',
+              formatCount(usage.subcalls_remembered)
+            )}
         </span>
       )}
       <span className="kowalski-number">{formatSeconds(elapsed, trans)}</span>
@@ -112,13 +119,23 @@ function Progress({ progress }: { progress: IProgress }): React.JSX.Element {
   );
 }
 
-/** The run's state; a run that was saved unfinished is not called running for ever. */
-function useRunLook(run: IRun): IStateLook {
+/** Where nothing can be decided: says that a block waits for the user's word. */
+function ApprovalNote({ run }: { run: IRun }): React.JSX.Element {
   const trans = useTrans();
+  return (
+    <p className="kowalski-waits">
+      {trans.__(
+        'Block %1 waits for your word, to be given where the run was started or in the Kowalski panel:',
+        run.approval?.cell ?? ''
+      )}{' '}
+      <RunLink id={run.id} />
+    </p>
+  );
+}
+
+/** Whether a run was saved unfinished: it is not called running for ever. */
+function useIsAbandoned(run: IRun, received: number | null): boolean {
   const [opened] = useState(Date.now);
   const end = run.started + run.limits.seconds + GRACE_SECONDS;
-  if (isGoing(run.state) && opened / 1000 > end) {
-    return { mark: 'stopped', word: trans.__('Unfinished when last saved') };
-  }
-  return runLook(run.state, trans);
+  return isGoing(run.state) && received === null && opened / 1000 > end;
 }

@@ -3,7 +3,9 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { Mark } from '../mark';
 import {
   CellState,
+  IApproval,
   ICell,
+  isGoing,
   RunState,
   SubcallState,
   TurnState
@@ -15,8 +17,15 @@ export interface IStateLook {
   readonly word: string;
 }
 
-export function runLook(state: RunState, trans: TranslationBundle): IStateLook {
-  switch (state) {
+/** How a run stands, given its state and, where known, what waits for the user. */
+export function runLook(
+  run: { readonly state: RunState; readonly approval?: IApproval | null },
+  trans: TranslationBundle
+): IStateLook {
+  if (isGoing(run.state) && (run.approval ?? null) !== null) {
+    return { mark: 'waiting', word: trans.__('Waits for you') };
+  }
+  switch (run.state) {
     case 'starting':
       return { mark: 'going', word: trans.__('Starting') };
     case 'running':

@@ -1,3 +1,4 @@
+import { TranslationBundle } from '@jupyterlab/translation';
 import React, { memo } from 'react';
 
 import { useTrans } from '../context';
@@ -6,6 +7,7 @@ import { StateMark } from '../mark';
 import { TextBox } from '../text';
 import { Branch, Leaf } from '../tree/tree';
 import { ICell, ISubcall } from './document';
+import { RunLink } from './link';
 import { subcallLook } from './states';
 
 /** The calls of models that a cell made, one row each. */
@@ -19,6 +21,7 @@ export function Subcalls(props: {
   // The document holds the first and the last: those left out lie in the middle.
   const gap = left > 0 ? Math.ceil(cell.subcalls.length / 2) : -1;
   const failed = cell.subcalls.filter(call => call.state === 'error').length;
+  const remembered = cell.subcalls.filter(call => call.remembered).length;
   return (
     <Branch
       node={node}
@@ -31,6 +34,11 @@ export function Subcalls(props: {
           {failed > 0 && (
             <span className="kowalski-quiet">
               {trans._n('%1 failed', '%1 failed', failed)}
+            </span>
+          )}
+          {remembered > 0 && (
+            <span className="kowalski-quiet">
+              {trans._n('%1 remembered', '%1 remembered', remembered)}
             </span>
           )}
         </>
@@ -72,17 +80,32 @@ const Subcall = memo(
           <span className="kowalski-subcall">
             <StateMark mark={look.mark} />
             <span className="kowalski-spoken">
-              {trans.__('Sub-call, %1:', look.word)}
+              {call.remembered
+                ? trans.__('Sub-call, %1, remembered:', look.word)
+                : trans.__('Sub-call, %1:', look.word)}
             </span>
             <span className="kowalski-number kowalski-quiet">{call.id}</span>
             <span className="kowalski-ellipsis kowalski-quiet">
               {firstLine(call.prompt)}
             </span>
             <span className="kowalski-ellipsis">{firstLine(call.reply)}</span>
-            <span className="kowalski-number">
-              {call.seconds === null
-                ? look.word
-                : formatSeconds(call.seconds, trans)}
+            <span className="kowalski-subcall-end">
+              {call.run !== '' && <RunLink id={call.run} />}
+              {call.remembered && (
+                <span
+                  className="kowalski-remembered"
+                  title={trans.__(
+                    'Remembered: an equal call was answered before, no model was asked'
+                  )}
+                >
+                  <StateMark mark="remembered" />
+                </span>
+              )}
+              <span className="kowalski-number">
+                {call.seconds === null
+                  ? look.word
+                  : formatSeconds(call.seconds, trans)}
+              </span>
             </span>
           </span>
         }
@@ -105,17 +128,24 @@ const Subcall = memo(
             node={`${node}/reply`}
             label={trans.__('Replied: %1', call.reply)}
           >
-            <div className="kowalski-caption">
-              {call.state === 'error'
-                ? trans.__('Failed')
-                : trans.__('Replied')}
-            </div>
+            <div className="kowalski-caption">{replyCaption(call, trans)}</div>
             <TextBox
               className="kowalski-prose"
               label={trans.__('Replied')}
               text={call.reply}
               growing={call.state === 'running'}
             />
+          </Leaf>
+        )}
+        {call.run !== '' && (
+          <Leaf
+            node={`${node}/run`}
+            label={trans.__('Answered by the child run %1', call.run)}
+          >
+            <span className="kowalski-caption">
+              {trans.__('Answered by the child run')}
+            </span>{' '}
+            <RunLink id={call.run} />
           </Leaf>
         )}
       </Branch>
@@ -125,6 +155,15 @@ const Subcall = memo(
     before.node === after.node && sameSubcall(before.call, after.call)
 );
 
+function replyCaption(call: ISubcall, trans: TranslationBundle): string {
+  if (call.state === 'error') {
+    return trans.__('Failed');
+  }
+  return call.remembered
+    ? trans.__('Replied, remembered from an equal call')
+    : trans.__('Replied');
+}
+
 function sameSubcall(one: ISubcall, other: ISubcall): boolean {
   return (
     one.id === other.id &&
@@ -132,6 +171,8 @@ function sameSubcall(one: ISubcall, other: ISubcall): boolean {
     one.model === other.model &&
     one.prompt === other.prompt &&
     one.reply === other.reply &&
-    one.seconds === other.seconds
+    one.seconds === other.seconds &&
+    one.run === other.run &&
+    one.remembered === other.remembered
   );
 }

@@ -7,6 +7,8 @@ import { TextBox } from '../text';
 import { Branch, Leaf, Tree } from '../tree/tree';
 import { Cell } from './cell';
 import { ICell, IProse, IRun, ITurn } from './document';
+import { Fold } from './fold';
+import { RunLink } from './link';
 import { turnLook } from './states';
 
 /** The tree of a run's turns, and of what it ran with. */
@@ -19,13 +21,17 @@ export function Trace({ run }: { run: IRun }): React.JSX.Element {
       first={run.turns.length > 0 ? 'turn-0' : 'about'}
     >
       {run.turns.map((turn, index) => (
-        <Turn
-          key={index}
-          node={`turn-${index}`}
-          turn={turn}
-          // The turn that goes on, or in which the run broke off.
-          current={run.state !== 'done' && index === run.turns.length - 1}
-        />
+        <React.Fragment key={index}>
+          {turn.fold !== null && (
+            <Fold node={`fold-${index}`} fold={turn.fold} />
+          )}
+          <Turn
+            node={`turn-${index}`}
+            turn={turn}
+            // The turn that goes on, or in which the run broke off.
+            current={run.state !== 'done' && index === run.turns.length - 1}
+          />
+        </React.Fragment>
       ))}
       <About run={run} />
     </Tree>
@@ -147,37 +153,53 @@ function Prose(props: {
   );
 }
 
+interface IFact {
+  readonly name: string;
+  readonly value: string;
+  /** Whether the value is the id of another run. */
+  readonly isRun?: boolean;
+}
+
 /** What the run worked on and with. */
 function About({ run }: { run: IRun }): React.JSX.Element {
   const trans = useTrans();
   const { usage } = run;
-  const facts: [string, string][] = [
-    ...run.data.map(({ name, type, summary }): [string, string] => [
-      trans.__('Data'),
-      `${name} (${type}): ${summary}`
-    ]),
-    [trans.__('Run by'), run.host],
-    [trans.__('Sandbox'), run.sandbox ?? trans.__('no code was run')],
-    [
-      trans.__('Tokens'),
-      trans.__(
+  const facts: IFact[] = [
+    ...run.data.map(({ name, type, summary }) => ({
+      name: trans.__('Data'),
+      value: `${name} (${type}): ${summary}`
+    })),
+    { name: trans.__('Run by'), value: run.host },
+    {
+      name: trans.__('Sandbox'),
+      value: run.sandbox ?? trans.__('no code was run')
+    },
+    {
+      name: trans.__('Tokens'),
+      value: trans.__(
         '%1 read, %2 written',
         formatCount(usage.prompt_tokens),
         formatCount(usage.completion_tokens)
       )
-    ],
-    [trans.__('Run'), run.id]
+    },
+    { name: trans.__('Run'), value: run.id },
+    ...(run.parent !== ''
+      ? [{ name: trans.__('Asked by'), value: run.parent, isRun: true }]
+      : []),
+    ...(run.origin !== ''
+      ? [{ name: trans.__('Made from'), value: run.origin, isRun: true }]
+      : [])
   ];
   return (
     <Branch
       node="about"
       row={<span className="kowalski-title">{trans.__('About this run')}</span>}
     >
-      {facts.map(([name, value], index) => (
+      {facts.map(({ name, value, isRun = false }, index) => (
         <Leaf key={index} node={`about/${index}`} label={`${name}: ${value}`}>
           <div className="kowalski-fact">
             <span className="kowalski-quiet">{name}</span>
-            <span>{value}</span>
+            <span>{isRun ? <RunLink id={value} /> : value}</span>
           </div>
         </Leaf>
       ))}

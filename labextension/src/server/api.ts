@@ -3,9 +3,25 @@ import { ServerConnection } from '@jupyterlab/services';
 
 import { IRun } from '../run/document';
 import { isUnreadable, parseRun } from '../run/parse';
+import { isObject } from '../run/reading';
 import { IStatus, parseStatus } from './status';
 
 const API = 'kowalski/api';
+
+/** What the user wants of a run that goes on. */
+export type Steering =
+  | { readonly tell: string }
+  | { readonly limits: Readonly<Partial<Record<Limit, number>>> }
+  | {
+      readonly decide: 'run' | 'edit' | 'skip';
+      /** The cell that waits, such as `2.1`. */
+      readonly cell: string;
+      /** What to run instead; empty unless it is an edit. */
+      readonly code: string;
+    };
+
+/** The limits that can be raised here: turns, and seconds in all. */
+export type Limit = 'max_turns' | 'max_seconds';
 
 /** The endpoints of the server extension, behind Jupyter's own login. */
 export class Api {
@@ -40,6 +56,27 @@ export class Api {
     });
   }
 
+  /**
+   * Steer a run that is going on; throws as `status` does.
+   *
+   * @throws Error with words for the user if the run cannot do that now.
+   */
+  async steer(id: string, steering: Steering): Promise<void> {
+    const response = await this._ask(`runs/${encodeURIComponent(id)}/steer`, {
+      method: 'POST',
+      body: JSON.stringify(steering)
+    });
+    if (response.status === 400) {
+      const said: unknown = await response.json();
+      if (isObject(said) && typeof said.error === 'string') {
+        throw new Error(said.error);
+      }
+    }
+    if (!response.ok) {
+      throw await ServerConnection.ResponseError.create(response);
+    }
+  }
+
   /** A websocket on which the server sends its status whenever it changed. */
   openEvents(): WebSocket {
     const { wsUrl, token, appendToken, WebSocket } = this._settings;
@@ -54,14 +91,18 @@ export class Api {
   }
 
   private async _request(path: string, init: RequestInit): Promise<Response> {
-    const response = await ServerConnection.makeRequest(
-      URLExt.join(this._settings.baseUrl, API, path),
-      init,
-      this._settings
-    );
+    const response = await this._ask(path, init);
     if (!response.ok) {
       throw await ServerConnection.ResponseError.create(response);
     }
     return response;
+  }
+
+  private _ask(path: string, init: RequestInit): Promise<Response> {
+    return ServerConnection.makeRequest(
+      URLExt.join(this._settings.baseUrl, API, path),
+      init,
+      this._settings
+    );
   }
 }

@@ -4,11 +4,12 @@
  * It comes over the user's own authenticated connection from our own package, but
  * that package may be of another version and texts in it come from models.
  */
-import { RUN_STATES, RunState } from '../run/document';
+import { isGoing, RUN_STATES, RunState } from '../run/document';
 import {
   isObject,
   JsonObject,
   readChoice,
+  readFlag,
   readNumber,
   readObject,
   readObjects,
@@ -29,6 +30,8 @@ export interface IStatus {
 
 export interface IRunSummary {
   readonly id: string;
+  /** The id of the run whose code asked for this one, or an empty string. */
+  readonly parent: string;
   readonly question: string;
   readonly state: RunState;
   readonly error: string | null;
@@ -41,6 +44,8 @@ export interface IRunSummary {
   readonly seconds: number;
   /** One line. */
   readonly answer: string | null;
+  /** Whether it has ended in such a way that it can be continued. */
+  readonly resumable: boolean;
 }
 
 export const MODEL_STATES = ['ready', 'loading', 'none'] as const;
@@ -87,10 +92,12 @@ export function parseStatus(data: unknown): IStatus | null {
 }
 
 function readSummary(run: JsonObject): IRunSummary {
+  const state = readChoice(run.state, RUN_STATES, 'failed');
   return {
     id: readText(run.id),
+    parent: readText(run.parent),
     question: readText(run.question),
-    state: readChoice(run.state, RUN_STATES, 'failed'),
+    state,
     error: readOptionalText(run.error),
     model: readOptionalText(run.model),
     turn: readNumber(run.turn),
@@ -98,6 +105,7 @@ function readSummary(run: JsonObject): IRunSummary {
     subcalls: readNumber(run.subcalls),
     started: readNumber(run.started),
     seconds: readNumber(run.seconds),
-    answer: readOptionalText(run.answer)
+    answer: readOptionalText(run.answer),
+    resumable: readFlag(run.resumable) && !isGoing(state)
   };
 }

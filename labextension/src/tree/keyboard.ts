@@ -82,6 +82,8 @@ function pressed(
     case ' ':
       if (expanded !== null) {
         setOpen(node, expanded === 'false');
+      } else {
+        item.querySelector<HTMLElement>('button')?.click();
       }
       return true;
     default:
