@@ -31,10 +31,13 @@ CREATE TABLE runs (
     bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_start ON runs (started);
-CREATE TABLE events (run TEXT NOT NULL, seq INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq));
+CREATE TABLE events (
+    run TEXT NOT NULL, seq INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
 CREATE TABLE answers (run TEXT PRIMARY KEY, kind TEXT NOT NULL, type TEXT NOT NULL, text TEXT NOT NULL, data BLOB);
-CREATE TABLE replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL);
-CREATE INDEX replies_by_time ON replies (time);
+CREATE TABLE replies (
+    key TEXT PRIMARY KEY, reply TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL
+) WITHOUT ROWID;
 """
 
 

@@ -1,8 +1,8 @@
 """Runs at rest: every event is written to SQLite as it happens, so that no death of a process loses a turn.
 
 What was asked or paid for (the run, a reply, a sub-call, a cell's end, the answer) is committed before the next thing
-happens; events between these are committed with the next of them or at the end of the event loop's pass, whichever
-comes first. A store that cannot be written never stops a run: the run is told once, and writing is tried again.
+happens; events between these are committed with the next of them, or a moment later. A store that cannot be written
+never stops a run: the run is told once, and writing is tried again.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ _ANSWER_BYTES: Final = 64 << 20
 """The largest answer that is stored as a value; of a larger one only the text is."""
 _SMALL_BYTES: Final = 256 << 10
 """Larger answers are written by a thread: a run's end must not wait for the disk."""
+_MOMENT: Final = 0.05
+"""Seconds that an event may wait to be written together with the next ones."""
 _PAUSE: Final = 0.1
 """Seconds between two tries to write where the first one failed."""
 _LOCKED_SECONDS: Final = 2.0
@@ -74,10 +76,11 @@ class Recorded(Protocol):
 
 @dataclass(slots=True)
 class _Writing:
-    """How far a run is written. `calls` holds key and model of its sub-calls by number."""
+    """How far a run is written, and how many characters that took; key and model of its sub-calls by number."""
 
     run: Recorded
     written: int = 0
+    size: int = 0
     calls: dict[int, tuple[str, str]] = field(default_factory=dict)
     told: bool = False
 
@@ -117,13 +120,14 @@ class RunStore:
         if isinstance(event, ev.ReplyDelta):
             return
         self._dirty[run.id] = writing
-        if isinstance(event, ev.Answered) and run.answer and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES:
-            self._do_apart(write_answer, run.id, run.answer)
         if isinstance(event, _AT_ONCE):
             self._flush()
+            large = run.answer is not None and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES
+            if large and isinstance(event, ev.RunFinished):
+                self._do_apart(write_answer, run.id, run.answer)
         elif not self._flush_due:
             self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush_pass)
+            asyncio.get_running_loop().call_later(_MOMENT, self._flush_late)
 
     def runs(self, number: int = 100) -> list[StoredRun]:
         """Return the newest runs, newest first, without those that another run started."""
@@ -171,7 +175,7 @@ class RunStore:
             self._trouble = str(error)
             _log.warning("Runs are not stored: %s", error)
 
-    def _flush_pass(self) -> None:
+    def _flush_late(self) -> None:
         self._flush_due = False
         self._flush()
 
@@ -215,13 +219,15 @@ class RunStore:
         """Write, and return how many events of each run are written now."""
         database.execute("BEGIN IMMEDIATE")
         try:
-            size = sum([_write_run(database, self._writer, writing) for writing in self._dirty.values()])
+            sizes = {run_id: _write_run(database, self._writer, each) for run_id, each in self._dirty.items()}
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
                 database.execute("ROLLBACK")
             raise
-        self._since_upkeep += size
+        self._since_upkeep += sum(sizes.values())
+        for run_id, size in sizes.items():
+            self._dirty[run_id].size += size
         return {run_id: len(writing.run.log.events) for run_id, writing in self._dirty.items()}
 
     def _failed(self, error: sqlite3.DatabaseError) -> None:
@@ -249,7 +255,7 @@ class RunStore:
             self._trouble = f"{self._path} is damaged and cannot be moved ({error.strerror})."
             return
         for writing in self._writing.values():
-            writing.written = 0
+            writing.written = writing.size = 0
         self._dirty = dict(self._writing)
         self._waiting = False
         self._open()
@@ -315,19 +321,18 @@ def _write_run(database: sqlite3.Connection, writer: str, writing: _Writing) -> 
             if len(answer.data) <= _SMALL_BYTES:
                 insert_answer(database, run.id, answer)
         if isinstance(event, _SUMMED_UP):
-            _write_head(database, writer, run, event)
-    database.execute("UPDATE runs SET bytes = bytes + ? WHERE id = ?", (size, run.id))
+            _write_head(database, writer, run, event, writing.size + size)
     return size
 
 
-def _write_head(database: sqlite3.Connection, writer: str, run: Recorded, event: ev.Event) -> None:
+def _write_head(database: sqlite3.Connection, writer: str, run: Recorded, event: ev.Event, size: int) -> None:
     """Write the run's row: at its start, at each turn, at its end."""
     first = run.log.events[0]
     assert isinstance(first, ev.RunStarted)  # noqa: S101 (every run begins with it)
     state = event.state if isinstance(event, ev.RunFinished) else ""
     summary = json.dumps(run.summary())
     database.execute(
-        "INSERT INTO runs (id, started, writer, state, parent, summary) VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET state = excluded.state, summary = excluded.summary",
-        (run.id, first.time, writer, state, first.parent, summary),
+        "INSERT INTO runs (id, started, writer, state, parent, summary, bytes) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET state = excluded.state, summary = excluded.summary, bytes = excluded.bytes",
+        (run.id, first.time, writer, state, first.parent, summary, size),
     )

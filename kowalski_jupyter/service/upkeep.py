@@ -69,8 +69,8 @@ def _drop(database: sqlite3.Connection, room: Room) -> None:
         if ended and (number > room.runs or size > room.bytes):
             surplus.append((run,))
     for run in surplus:
-        some = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE run = ? LIMIT 200)"
-        while database.execute(some, run).rowcount:  # a few at a time: the event loop wants to write in between
+        some = "DELETE FROM events WHERE run = ? AND seq IN (SELECT seq FROM events WHERE run = ? LIMIT 200)"
+        while database.execute(some, run * 2).rowcount:  # a few at a time: the event loop wants to write in between
             pass
         database.execute("DELETE FROM answers WHERE run = ?", run)
         database.execute("DELETE FROM runs WHERE id = ?", run)

@@ -13,6 +13,7 @@ settings.mkdir(parents=True, exist_ok=True)
 (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
 
 c = get_config()  # noqa: F821 (traitlets puts it there)
+c.Kowalski.store = str(state / "runs.sqlite")
 c.Application.log_level = "ERROR"
 c.ServerApp.ip = "127.0.0.1"
 c.ServerApp.port_retries = 0
@@ -25,4 +26,5 @@ c.LabApp.workspaces_dir = str(state / "workspaces")
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
+c.Kowalski.store = str(state / "runs.sqlite")
 c.JupyterNotebookApp.expose_app_in_browser = True
