@@ -75,7 +75,7 @@ async def main(options: argparse.Namespace) -> None:
     """Ask everything and print a Markdown table."""
     jargon, entries = load()
     data = {"jargon": jargon, "entries": entries, "passages": passages(entries)}
-    service = Service(Kowalski(), host="benchmark")
+    service = Service(Kowalski(store=":memory:"), host="benchmark")
     rows = []
     try:
         for question in QUESTIONS:

@@ -155,7 +155,11 @@ def open_session(implementation: Implementation, options: Mapping[str, float] | 
         implementation: whose.
         options: the limits that it is given, see drivers/line.py.
     """
-    with ScriptedServer(routes={"/props": _PROPS}) as server, tempfile.TemporaryFile("w+") as errors:
+    with (
+        ScriptedServer(routes={"/props": _PROPS}) as server,
+        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         spawned = time.monotonic()
         process = subprocess.Popen(
             [implementation.python(), DRIVERS / implementation.driver, server.url, json.dumps(options or {})],
@@ -163,7 +167,7 @@ def open_session(implementation: Implementation, options: Mapping[str, float] | 
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "KOWALSKI_STORE": f"{folder}/runs.sqlite"},
         )
         session = Session(implementation, server, process, errors, spawned)
         try:
