@@ -10,19 +10,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from kowalski_jupyter.kernels.base import DataItem, Kernel, Output, Value
 from kowalski_jupyter.models.base import Message, Sampling
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm import feedback
 from kowalski_jupyter.rlm.asking import ask
 from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.calls.subcalls import RunCalls
+from kowalski_jupyter.rlm.chat import feedback
+from kowalski_jupyter.rlm.chat.feedback import CellRecord
+from kowalski_jupyter.rlm.chat.folding import make_room, note_of
+from kowalski_jupyter.rlm.chat.history import History
+from kowalski_jupyter.rlm.chat.prompts import Profile, first_message
 from kowalski_jupyter.rlm.endpoints import Endpoint
-from kowalski_jupyter.rlm.feedback import CellRecord
-from kowalski_jupyter.rlm.folding import make_room, note_of
-from kowalski_jupyter.rlm.history import History
-from kowalski_jupyter.rlm.prompts import Profile, first_message
 from kowalski_jupyter.rlm.protocol import Block, Reply, parse_reply
+from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
-from kowalski_jupyter.rlm.subcalls import RunCalls
-from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
 _STEP = 0.3
 """Added to the temperature for each reply in a row that led nowhere, as the same prompt gives the same again."""

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import ChatModel, Delta, Message, ModelError, Sampling
-from kowalski_jupyter.rlm.folding import is_request
+from kowalski_jupyter.rlm.chat.folding import is_request
 from kowalski_jupyter.rlm.record import RecordedReply
 
 CHILD: ContextVar[str] = ContextVar("child", default="")

@@ -13,17 +13,17 @@ from kowalski_jupyter.models.base import Message, ModelError, ModelUnreachableEr
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.asking import ask
 from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
+from kowalski_jupyter.rlm.calls.memo import Memo, RunMemo
+from kowalski_jupyter.rlm.calls.options import SubcallError
+from kowalski_jupyter.rlm.calls.subcalls import RunCalls, text_value
+from kowalski_jupyter.rlm.chat.prompts import PROFILES, choose_profile, opening, read_opening
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.loop import Loop
-from kowalski_jupyter.rlm.memo import Memo, RunMemo
-from kowalski_jupyter.rlm.options import SubcallError
-from kowalski_jupyter.rlm.prompts import PROFILES, choose_profile, opening, read_opening
+from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
-from kowalski_jupyter.rlm.subcalls import RunCalls, text_value
 from kowalski_jupyter.rlm.text import head_and_tail
-from kowalski_jupyter.rlm.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.tree import Resources, Tree
 
 _QUESTION_CHARS = 4000

@@ -11,8 +11,8 @@ from typing import Any
 
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.protocol import ReplyStream
+from kowalski_jupyter.rlm.protocol.thoughts import as_markdown
 from kowalski_jupyter.rlm.text import Clip, head_and_tail
-from kowalski_jupyter.rlm.thoughts import as_markdown
 
 _ANSWER_CHARS = 20_000
 _OUTPUT_CHARS = 4_000

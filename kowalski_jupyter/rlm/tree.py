@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
 from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.calls.memo import Memo
 from kowalski_jupyter.rlm.endpoints import Endpoints, OpenModel
 from kowalski_jupyter.rlm.log import EventLog
-from kowalski_jupyter.rlm.memo import Memo
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from traitlets import Bool, Float, Int, Unicode, default
 from traitlets.config import LoggingConfigurable
 
 from kowalski_jupyter.kernels.base import Limits
-from kowalski_jupyter.rlm.prompts import PROFILES
+from kowalski_jupyter.rlm.chat.prompts import PROFILES
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.service.upkeep import Room
 

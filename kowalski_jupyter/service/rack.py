@@ -9,7 +9,7 @@ from typing import Any
 
 from kowalski_jupyter.models.base import ChatModel, ReadsAhead, Report
 from kowalski_jupyter.models.discover import ModelSettings, find_model
-from kowalski_jupyter.rlm.prompts import choose_profile, opening
+from kowalski_jupyter.rlm.chat.prompts import choose_profile, opening
 from kowalski_jupyter.rlm.endpoints import OpenModel
 
 FindModel = Callable[[ModelSettings, Report], Awaitable[ChatModel]]

@@ -23,10 +23,10 @@ from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.models.discover import ModelSettings
+from kowalski_jupyter.rlm.calls.memo import RunMemo
 from kowalski_jupyter.rlm.endpoints import OpenModel
 from kowalski_jupyter.rlm.events import Answered, Event, Notice
 from kowalski_jupyter.rlm.log import EventLog
-from kowalski_jupyter.rlm.memo import RunMemo
 from kowalski_jupyter.rlm.replay import CHILD
 from kowalski_jupyter.rlm.run import Run
 from kowalski_jupyter.rlm.settings import RunSettings

@@ -154,7 +154,7 @@ class RunStore:
 
     @property
     def replies(self) -> Mapping[str, str]:
-        """The replies to all runs' sub-calls, by key (rlm/memo.py)."""
+        """The replies to all runs' sub-calls, by key (rlm/calls/memo.py)."""
         return _Replies(self._rows)
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kowalski_jupyter.rlm.folding import missing, note_of
+from kowalski_jupyter.rlm.chat.folding import missing, note_of
 
 NOTES = [
     note_of(1, "I count.\n```repl\ntotal = len(notes)\n```", "total = len(notes)", "4711"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kowalski_jupyter.rlm.prompts import PROFILES, choose_profile, opening, read_opening
+from kowalski_jupyter.rlm.chat.prompts import PROFILES, choose_profile, opening, read_opening
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from kowalski_jupyter.rlm.languages import language_of
 from kowalski_jupyter.rlm.protocol import Block, Final, ReplyStream, parse_reply
+from kowalski_jupyter.rlm.protocol.languages import language_of
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "parse_cases.json").read_text())["text_cases"]
 DEFAULT_TAGS = ("repl", "python", "py", "python3")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.prompts import opening
+from kowalski_jupyter.rlm.chat.prompts import opening
 from tests.service.conftest import Desk
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 

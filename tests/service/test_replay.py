@@ -10,7 +10,7 @@ import pytest
 from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
 from kowalski_jupyter.models.scripted import ScriptedModel
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.folding import _ASK
+from kowalski_jupyter.rlm.chat.folding import _ASK
 from kowalski_jupyter.rlm.record import Record, RecordedReply, branch
 from kowalski_jupyter.rlm.replay import CHILD, Chat, RecordedModel, SilentModel
 from kowalski_jupyter.service.service import UnknownRunError

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from kowalski_jupyter.rlm.final import Final, Rejected, find_final
-from kowalski_jupyter.rlm.hints import hints
-from kowalski_jupyter.rlm.languages import LANGUAGES, guess_language
-from kowalski_jupyter.rlm.messages import read_message
-from kowalski_jupyter.rlm.problems import Problem, ProblemKind
-from kowalski_jupyter.rlm.stream import CUT_REASONS, Block, ReplyStream, Segment
+from kowalski_jupyter.rlm.protocol.final import Final, Rejected, find_final
+from kowalski_jupyter.rlm.protocol.hints import hints
+from kowalski_jupyter.rlm.protocol.languages import LANGUAGES, guess_language
+from kowalski_jupyter.rlm.protocol.messages import read_message
+from kowalski_jupyter.rlm.protocol.problems import Problem, ProblemKind
+from kowalski_jupyter.rlm.protocol.stream import CUT_REASONS, Block, ReplyStream, Segment
 
 __all__ = [
     "Block",

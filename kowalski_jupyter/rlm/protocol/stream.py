@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kowalski_jupyter.rlm.fences import Fence, Layout, code_spans, open_fence, open_glued_fence
-from kowalski_jupyter.rlm.toolcalls import from_text
+from kowalski_jupyter.rlm.protocol.fences import Fence, Layout, code_spans, open_fence, open_glued_fence
+from kowalski_jupyter.rlm.protocol.toolcalls import from_text
 
 CUT_REASONS = frozenset({"length", "max_tokens"})
 """The finish reasons that mean: cut by the token limit."""

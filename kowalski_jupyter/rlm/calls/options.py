@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kowalski_jupyter.rlm.schema import check_schema, harmless
+from kowalski_jupyter.rlm.calls.schema import check_schema, harmless
 
 _FILE = ".gguf"
 """What the path of a model's file ends with. Only the user may have one loaded: it is outside the sandbox."""

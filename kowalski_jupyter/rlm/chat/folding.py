@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 
 from kowalski_jupyter.models.base import Message, ModelError, Sampling
+from kowalski_jupyter.rlm.chat.history import History, TurnNote
 from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.events import Event, Folded, Notice
-from kowalski_jupyter.rlm.history import History, TurnNote
+from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.text import one_line
-from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
 _SUMMARY_TOKENS = 400
 _MARGIN_TOKENS = 100

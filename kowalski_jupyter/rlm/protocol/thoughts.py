@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kowalski_jupyter.rlm.stream import ReplyStream, Segment
+from kowalski_jupyter.rlm.protocol.stream import ReplyStream, Segment
 
 
 def strip_thoughts(text: str) -> str:

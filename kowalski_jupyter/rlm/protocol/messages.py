@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kowalski_jupyter.rlm.toolcalls import ToolCall, from_arguments
+from kowalski_jupyter.rlm.protocol.toolcalls import ToolCall, from_arguments
 
 
 @dataclass(frozen=True, slots=True)

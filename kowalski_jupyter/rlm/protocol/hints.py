@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kowalski_jupyter.rlm.fences import code_spans
-from kowalski_jupyter.rlm.languages import guess_language
-from kowalski_jupyter.rlm.problems import Problem, ProblemKind
+from kowalski_jupyter.rlm.protocol.fences import code_spans
+from kowalski_jupyter.rlm.protocol.languages import guess_language
+from kowalski_jupyter.rlm.protocol.problems import Problem, ProblemKind
 
 _FINAL = re.compile(r"\bfinal(?:_var)?[ \t]*\(", re.IGNORECASE)
 _INDENTED = re.compile(r"(?:\A|\n[ \t]*\n)(?:(?: {4}|\t)[^\n]*(?:\n|\Z))+")

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 from kowalski_jupyter.kernels.base import Query, Value
 from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.calls.memo import Memo, memo_key
+from kowalski_jupyter.rlm.calls.options import PromptOptions, SubcallError
+from kowalski_jupyter.rlm.calls.schema import MismatchError, correction, instruction, read_reply, validate
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallSent, SubcallStarted
-from kowalski_jupyter.rlm.memo import Memo, memo_key
-from kowalski_jupyter.rlm.options import PromptOptions, SubcallError
-from kowalski_jupyter.rlm.schema import MismatchError, correction, instruction, read_reply, validate
+from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
-from kowalski_jupyter.rlm.thoughts import strip_thoughts
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kowalski_jupyter.rlm.languages import language_of
+from kowalski_jupyter.rlm.protocol.languages import language_of
 
 _CODE_KEYS = ("code", "source", "script", "command", "cmd", "input")
 _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>")

@@ -1,0 +1,1 @@
+"""What the code of a run may ask for: sub-calls, child runs, the answer."""

@@ -1,0 +1,1 @@
+"""The chat with the root model: what it is told, what it remembers, how it is kept within the window."""
