@@ -10,6 +10,8 @@ export function run(fields = {}) {
     question: 'How many of the notes complain about the heating?',
     state: 'running',
     path: 'loop',
+    parent: '',
+    origin: '',
     error: null,
     model: {
       name: 'qwen2.5-coder-1.5b-instruct',
@@ -27,6 +29,7 @@ export function run(fields = {}) {
       turns: 0,
       subcalls: 0,
       subcalls_failed: 0,
+      subcalls_remembered: 0,
       prompt_tokens: 2310,
       completion_tokens: 410
     },
@@ -34,6 +37,7 @@ export function run(fields = {}) {
     progress: null,
     turns: [],
     answer: null,
+    approval: null,
     ...fields
   };
 }
@@ -46,6 +50,7 @@ export function turn(number, fields = {}) {
     reasoning: '',
     parts: [],
     feedback: null,
+    fold: null,
     ...fields
   };
 }
@@ -81,6 +86,8 @@ export function subcall(id, fields = {}) {
     prompt: `Does this note complain about the heating? Answer yes or no.\nNote ${id}: It was cold again.`,
     reply: 'yes',
     seconds: 0.8,
+    run: '',
+    remembered: false,
     ...fields
   };
 }
@@ -154,11 +161,12 @@ export const asking = turn(2, {
 /** The same run when it has ended. */
 export const answered = run({
   state: 'done',
-  answer: { type: 'int', text: '412' },
+  answer: { type: 'int', text: '412', partial: false },
   usage: {
     turns: 2,
     subcalls: 11,
     subcalls_failed: 1,
+    subcalls_remembered: 0,
     prompt_tokens: 2310,
     completion_tokens: 410
   },
@@ -171,4 +179,74 @@ export const answered = run({
       ]
     })
   ]
+});
+
+/** A long run whose chat was folded, and which a limit ended. */
+export const folded = run({
+  id: 'r-folded',
+  state: 'failed',
+  error:
+    'The run used all of its 14 turns. The best answer so far is kept. Allow more with --max-turns 28, or go on with %rlm resume r-folded.',
+  answer: {
+    type: 'str',
+    text: 'At least 380 of the notes, most of them from January.',
+    partial: true
+  },
+  limits: { turns: 14, seconds: 900 },
+  usage: {
+    turns: 14,
+    subcalls: 3,
+    subcalls_failed: 0,
+    subcalls_remembered: 1,
+    prompt_tokens: 23_100,
+    completion_tokens: 4_100
+  },
+  turns: [
+    ...Array.from({ length: 12 }, (_, index) => turn(index + 1)),
+    turn(13, {
+      parts: [
+        prose('I ask about the notes of each month.'),
+        cell('13.1', {
+          code: 'replies = rlm_query_batched(questions, months)',
+          subcalls: [
+            subcall(1, { run: 'r-folded-1', reply: '203', seconds: 14.2 }),
+            subcall(2, { run: 'r-folded-2', reply: '177', seconds: 11.9 }),
+            subcall(3, { remembered: true, reply: 'yes', seconds: 0.0004 })
+          ]
+        })
+      ],
+      fold: {
+        turns: 12,
+        summary:
+          'The notes are short texts with a date. Those of January to June were read one by one; `counts` holds how many of each month complain.',
+        kept: [
+          'Variables: counts, months, questions',
+          'Turn 7 printed: 380 of 6,204'
+        ],
+        seconds: 4.1
+      }
+    }),
+    turn(14, { parts: [prose('Half of the months are done.')] })
+  ]
+});
+
+/** A run started with --step, whose code waits for the user's word. */
+export const waiting = run({
+  id: 'r-1',
+  turns: [
+    looking,
+    turn(2, {
+      state: 'thinking',
+      parts: [
+        prose('Each note is short. I ask about them one by one.'),
+        {
+          ...asking.parts[1],
+          state: 'writing',
+          subcalls: [],
+          subcalls_total: 0
+        }
+      ]
+    })
+  ],
+  approval: { cell: '2.1', language: 'python', code: asking.parts[1].code }
 });

@@ -4,6 +4,7 @@ import { answered, run } from './documents.js';
 export function summary(fields = {}) {
   return {
     id: 'r-1',
+    parent: '',
     question: 'How many of the notes complain about the heating?',
     state: 'running',
     error: null,
@@ -14,6 +15,7 @@ export function summary(fields = {}) {
     started: Date.now() / 1000 - 12,
     seconds: 12.3,
     answer: null,
+    resumable: false,
     ...fields
   };
 }
@@ -66,13 +68,18 @@ export function status(fields = {}) {
  * Stand in for the server extension, at the border of the browser.
  *
  * Returns a handle: `send` a status, `drop` the connection, `refuse` requests with
- * an HTTP status from now on, and what was cancelled and connected so far.
+ * an HTTP status from now on, and what was cancelled, steered and connected so far.
+ * `documents` holds what runs look like in full, by id; `objection` is what a run
+ * says to steering, if it does not take it.
  */
 export async function fakeServer(page, first = status()) {
   const fake = {
     status: first,
     refusal: 0,
     cancelled: [],
+    steered: [],
+    documents: {},
+    objection: null,
     sockets: [],
     async send(next) {
       fake.status = next;
@@ -103,11 +110,19 @@ export async function fakeServer(page, first = status()) {
     } else if (pathname.endsWith('/cancel')) {
       fake.cancelled.push(pathname.split('/').at(-2));
       await route.fulfill({ status: 204 });
+    } else if (pathname.endsWith('/steer')) {
+      fake.steered.push(route.request().postDataJSON());
+      await route.fulfill(
+        fake.objection === null
+          ? { status: 204 }
+          : { status: 400, json: { error: fake.objection } }
+      );
     } else if (pathname.endsWith('/status')) {
       await route.fulfill({ json: fake.status });
     } else {
       const id = pathname.split('/').at(-1);
-      await route.fulfill({ json: run({ ...answered, id }) });
+      const document = fake.documents[id] ?? { ...answered, id };
+      await route.fulfill({ json: run(document) });
     }
   });
   return fake;

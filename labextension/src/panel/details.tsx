@@ -79,12 +79,16 @@ function useRun(
     let left = false;
     let busy = false;
     let ended = false;
+    // Heard of while the last fetch went on, or too soon after it.
+    let changed = false;
     let timer = 0;
     const fetchRun = async () => {
       if (busy || ended) {
+        changed = busy;
         return;
       }
       busy = true;
+      changed = false;
       try {
         const fetched = await monitor.run(id);
         // A reply that comes after the user has left is dropped.
@@ -102,6 +106,9 @@ function useRun(
       if (!left) {
         timer = window.setTimeout(() => {
           busy = false;
+          if (changed) {
+            void fetchRun();
+          }
         }, INTERVAL_MS);
       }
     };

@@ -6,22 +6,27 @@ import { StateMark } from '../mark';
 import { colourAs, TextBox } from '../text';
 import { Branch, Leaf } from '../tree/tree';
 import { ICell, IOutput, OutputKind } from './document';
-import { cellLook } from './states';
+import { cellLook, waitingLook } from './states';
 import { Subcalls } from './subcalls';
 
 /** Outputs up to this length are read out with the name of their item. */
 const SHORT = 200;
 
 /** Code that the model wrote, its outputs and the calls it made. */
-export function Cell(props: { node: string; cell: ICell }): React.JSX.Element {
-  const { node, cell } = props;
+export function Cell(props: {
+  node: string;
+  cell: ICell;
+  /** Whether it waits for the user's word. */
+  waits: boolean;
+}): React.JSX.Element {
+  const { node, cell, waits } = props;
   const trans = useTrans();
   const { highlight } = useContext(ViewTools);
   const colour = useMemo(
     () => colourAs(highlight, cell.language),
     [highlight, cell.language]
   );
-  const look = cellLook(cell.state, trans);
+  const look = waits ? waitingLook(trans) : cellLook(cell.state, trans);
   return (
     <Branch
       node={node}
@@ -50,7 +55,7 @@ export function Cell(props: { node: string; cell: ICell }): React.JSX.Element {
           className="kowalski-code"
           label={trans.__('Code of cell %1', cell.id)}
           text={cell.code}
-          growing={cell.state === 'writing'}
+          growing={cell.state === 'writing' && !waits}
           colour={colour}
         />
       </Leaf>

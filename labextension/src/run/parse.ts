@@ -5,6 +5,7 @@ import {
   IProse,
   IRun,
   ISubcall,
+  isGoing,
   ITurn,
   OUTPUT_KINDS,
   RUN_STATES,
@@ -58,10 +59,11 @@ export function isUnreadable(run: IRun | Unreadable): run is Unreadable {
 function readRun(data: JsonObject): IRun {
   const limits = readObject(data.limits);
   const usage = readObject(data.usage);
+  const state = readChoice(data.state, RUN_STATES, 'failed');
   return {
     id: readText(data.id),
     question: readText(data.question),
-    state: readChoice(data.state, RUN_STATES, 'failed'),
+    state,
     parent: readText(data.parent),
     origin: readText(data.origin),
     error: readOptionalText(data.error),
@@ -102,11 +104,14 @@ function readRun(data: JsonObject): IRun {
       text: readText(answer.text),
       partial: readFlag(answer.partial)
     })),
-    approval: readOptionalObject(data.approval, approval => ({
-      cell: readText(approval.cell),
-      language: readText(approval.language),
-      code: readText(approval.code)
-    }))
+    // Of a run that has ended nothing waits.
+    approval: isGoing(state)
+      ? readOptionalObject(data.approval, approval => ({
+          cell: readText(approval.cell),
+          language: readText(approval.language),
+          code: readText(approval.code)
+        }))
+      : null
   };
 }
 

@@ -5,7 +5,6 @@ import {
   CellState,
   IApproval,
   ICell,
-  isGoing,
   RunState,
   SubcallState,
   TurnState
@@ -22,7 +21,7 @@ export function runLook(
   run: { readonly state: RunState; readonly approval?: IApproval | null },
   trans: TranslationBundle
 ): IStateLook {
-  if (isGoing(run.state) && (run.approval ?? null) !== null) {
+  if ((run.approval ?? null) !== null) {
     return { mark: 'waiting', word: trans.__('Waits for you') };
   }
   switch (run.state) {
@@ -37,6 +36,11 @@ export function runLook(
     case 'cancelled':
       return { mark: 'stopped', word: trans.__('Cancelled') };
   }
+}
+
+/** How a turn and a cell stand while code waits for the user's word. */
+export function waitingLook(trans: TranslationBundle): IStateLook {
+  return { mark: 'waiting', word: trans.__('waits for you') };
 }
 
 const FAILED: readonly CellState[] = ['error', 'timeout', 'died'];

@@ -88,9 +88,8 @@ const Subcall = memo(
             <span className="kowalski-ellipsis kowalski-quiet">
               {firstLine(call.prompt)}
             </span>
-            <span className="kowalski-ellipsis">{firstLine(call.reply)}</span>
-            <span className="kowalski-subcall-end">
-              {call.run !== '' && <RunLink id={call.run} />}
+            <span className="kowalski-subcall-reply">
+              <span className="kowalski-ellipsis">{firstLine(call.reply)}</span>
               {call.remembered && (
                 <span
                   className="kowalski-remembered"
@@ -101,11 +100,12 @@ const Subcall = memo(
                   <StateMark mark="remembered" />
                 </span>
               )}
-              <span className="kowalski-number">
-                {call.seconds === null
-                  ? look.word
-                  : formatSeconds(call.seconds, trans)}
-              </span>
+              {call.run !== '' && <RunLink id={call.run} />}
+            </span>
+            <span className="kowalski-number">
+              {call.seconds === null
+                ? look.word
+                : formatSeconds(call.seconds, trans)}
             </span>
           </span>
         }

@@ -9,7 +9,7 @@ import { Cell } from './cell';
 import { ICell, IProse, IRun, ITurn } from './document';
 import { Fold } from './fold';
 import { RunLink } from './link';
-import { turnLook } from './states';
+import { turnLook, waitingLook } from './states';
 
 /** The tree of a run's turns, and of what it ran with. */
 export function Trace({ run }: { run: IRun }): React.JSX.Element {
@@ -28,6 +28,7 @@ export function Trace({ run }: { run: IRun }): React.JSX.Element {
           <Turn
             node={`turn-${index}`}
             turn={turn}
+            waits={run.approval?.cell ?? ''}
             // The turn that goes on, or in which the run broke off.
             current={run.state !== 'done' && index === run.turns.length - 1}
           />
@@ -41,13 +42,18 @@ export function Trace({ run }: { run: IRun }): React.JSX.Element {
 interface ITurnProps {
   readonly node: string;
   readonly turn: ITurn;
+  /** The id of the cell that waits for the user's word, or an empty string. */
+  readonly waits: string;
   readonly current: boolean;
 }
 
-function Turn({ node, turn, current }: ITurnProps): React.JSX.Element {
+function Turn(props: ITurnProps): React.JSX.Element {
+  const { node, turn, waits, current } = props;
   const trans = useTrans();
   const cells = turn.parts.filter(part => part.kind === 'cell');
-  const look = turnLook(turn.state, cells, trans);
+  const look = cells.some(({ id }) => id === waits)
+    ? waitingLook(trans)
+    : turnLook(turn.state, cells, trans);
   return (
     <Branch
       node={node}
@@ -96,6 +102,7 @@ function Turn({ node, turn, current }: ITurnProps): React.JSX.Element {
           key={index}
           node={`${node}/part-${index}`}
           part={part}
+          waits={waits}
           growing={turn.state === 'thinking' && index === turn.parts.length - 1}
         />
       ))}
@@ -119,12 +126,13 @@ function Turn({ node, turn, current }: ITurnProps): React.JSX.Element {
 function Part(props: {
   node: string;
   part: IProse | ICell;
+  waits: string;
   growing: boolean;
 }): React.JSX.Element {
-  const { node, part, growing } = props;
+  const { node, part, waits, growing } = props;
   const trans = useTrans();
   return part.kind === 'cell' ? (
-    <Cell node={node} cell={part} />
+    <Cell node={node} cell={part} waits={part.id === waits} />
   ) : (
     <Prose
       node={node}
