@@ -16,7 +16,7 @@ from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
 from kowalski_jupyter.rlm.calls.memo import Memo, RunMemo
 from kowalski_jupyter.rlm.calls.options import SubcallError
 from kowalski_jupyter.rlm.calls.subcalls import RunCalls, text_value
-from kowalski_jupyter.rlm.chat.prompts import PROFILES, choose_profile, opening, read_opening
+from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.loop import Loop
@@ -232,7 +232,7 @@ class Run:
             self._emit(ev.KernelReady(self._kernel.language, self._kernel.sandbox))
             return self._kernel
 
-        profile = PROFILES.get(settings.profile) or choose_profile(endpoint.model.name, endpoint.model.context_tokens)
+        profile = self._profile(endpoint)
         spoken_of = [name for name in functions if name != "rlm_query" or children]
         self._loop = Loop(
             self.question,
@@ -249,6 +249,11 @@ class Run:
             emit=self._emit,
         )
         return await self._loop.run()
+
+    def _profile(self, endpoint: Endpoint) -> Profile:
+        """Return how the root model is spoken to: as the user said, or as its name tells."""
+        model, named = endpoint.model, PROFILES.get(self.settings.profile)
+        return fit(named, model.context_tokens) if named else choose_profile(model.name, model.context_tokens)
 
     async def _run_child(self, run_id: str, query: Query, model: str | None) -> Value:
         """Answer a query of this run's code by a run of its own.
@@ -283,9 +288,7 @@ class Run:
     async def _ask_directly(self, endpoint: Endpoint) -> Value:
         """Ask without a loop: no data was named, so there is nothing for code to look at."""
         self._emit(ev.TurnStarted(1))
-        profile = PROFILES.get(self.settings.profile) or choose_profile(
-            endpoint.model.name, endpoint.model.context_tokens
-        )
+        profile = self._profile(endpoint)
         sampling = Sampling(
             max_tokens=self.settings.reply_tokens or profile.reply_tokens,
             temperature=self.settings.temperature,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kowalski_jupyter.rlm.chat.prompts import PROFILES, choose_profile, opening, read_opening
+from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
 
 
 @pytest.mark.parametrize(
@@ -11,17 +11,25 @@ from kowalski_jupyter.rlm.chat.prompts import PROFILES, choose_profile, opening,
         ("qwen2.5-coder-1.5b-instruct", 8192, "small_coder"),
         ("mlx-community/Qwen3-Coder-480B-A35B-Instruct-4bit", 262_144, "large_coder"),
         ("mlx-community/Qwen3-30B-A3B-4bit", 40_960, "large_coder"),
-        ("qwen2.5-coder:32b", 8192, "small_coder"),
+        ("qwen2.5-coder:32b", 8192, "large_coder"),
         ("mlx-community/Qwen3-30B-A3B-Thinking-2507", 262_144, "reasoning"),
         ("deepseek-r1:14b", None, "reasoning"),
         ("mlx-community/gpt-oss-120b-MXFP4-Q8", 131_072, "reasoning"),
-        ("gpt-oss:20b", 8192, "small_coder"),
+        ("gpt-oss:20b", 8192, "reasoning"),
         ("something-else", None, "small_coder"),
         ("mlx-community/Llama-3.3-70B-Instruct-8bit", None, "large_coder"),
     ],
 )
 def test_the_profile_follows_from_the_models_name_and_window(model: str, window: int | None, profile: str) -> None:
     assert choose_profile(model, window).name == profile
+
+
+@pytest.mark.parametrize("profile", PROFILES.values())
+def test_replies_and_outputs_leave_room_in_a_small_window(profile: Profile) -> None:
+    fitted = fit(profile, 4096)
+
+    assert fitted.reply_tokens + fitted.output_chars // 4 < 4096 * 0.6
+    assert fit(profile, None) == fit(profile, 1_000_000) == profile
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -54,14 +54,21 @@ def choose_profile(model: str, window: int | None = None) -> Profile:
 
     Args:
         model: the id.
-        window: its served context in tokens, if known: a small one leaves no room for long replies.
+        window: its served context in tokens, if known. A reply may take a third of it, and outputs, at some four
+            characters a token, a quarter.
     """
     name = model.lower()
     sizes = [float(size) for size in _SIZE.findall(name)]
-    if _REASONING.search(name) and (window is None or window >= 2 * PROFILES["reasoning"].reply_tokens):
-        return PROFILES["reasoning"]
     large = bool(sizes) and max(sizes) >= _LARGE
-    return PROFILES["large_coder" if large and (window is None or window > 4 * 4096) else "small_coder"]
+    profile = PROFILES["reasoning" if _REASONING.search(name) else "large_coder" if large else "small_coder"]
+    return fit(profile, window)
+
+
+def fit(profile: Profile, window: int | None) -> Profile:
+    """Return a profile that leaves room in a window of so many tokens."""
+    if window is None:
+        return profile
+    return Profile(profile.name, min(profile.reply_tokens, window // 3), min(profile.output_chars, window))
 
 
 def opening(profile: str = "small_coder", functions: Collection[str] = ()) -> tuple[Message, ...]:
