@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from kowalski_jupyter.magics.bundle import MIME_TYPE
+from kowalski_jupyter.api.bundle import MIME_TYPE
 from kowalski_jupyter.magics.display import TerminalDisplay
 
 

@@ -1,66 +1,119 @@
-"""The `%%rlm` line: `[NAME …] [-o NAME] [--model M] [--url U] [--max-turns N] [--timeout S] [--seed N] [--detach]`."""
+"""What stands on a line behind `%%rlm` or a `%rlm` command."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-USAGE = "%%rlm [NAME …] [-o NAME] [--model M] [--url U] [--max-turns N] [--timeout S] [--seed N] [--detach]"
+USAGE = (
+    "%%rlm [NAME …] [-o NAME] [--model M] [--url U] [--sub-model M] [--max-turns N] [--timeout S] [--max-subcalls N] "
+    "[--max-tokens-in N] [--max-tokens-out N] [--depth N] [--seed N] [--schema NAME] [--profile NAME | --prompt FILE] "
+    "[--step] [--fresh] [--reuse] [--detach]"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RlmArguments:
-    """What stood on the line. `options` holds only what was given."""
+    """What stood on the `%%rlm` line. `options` are settings of `RLM` and hold only what was given.
+
+    `schema` names a variable of the user's; with `step` each block waits for the user's word.
+    """
 
     names: tuple[str, ...]
     output: str | None
     options: dict[str, Any]
+    schema: str | None
+    step: bool
     detach: bool
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of ending the process."""
+class LineParser(argparse.ArgumentParser):
+    """Reads a line; mistakes are one line that ends with the usage.
+
+    Args:
+        usage: the whole usage.
+    """
+
+    def __init__(self, usage: str) -> None:
+        super().__init__(prog=usage.split(maxsplit=1)[0], usage=usage, add_help=False, allow_abbrev=False)
+
+    def read(self, words: str | Sequence[str]) -> dict[str, Any]:
+        """Return what was given, by name.
+
+        Raises:
+            UsageError: what is wrong, and the usage.
+        """
+        return vars(self.parse_intermixed_args(split(words, self.usage) if isinstance(words, str) else words))
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. Usage: {USAGE}")
+        """Raise instead of ending the process."""
+        raise UsageError(f"{message}. Usage: {self.usage}")
+
+
+def split(line: str, usage: str | None) -> list[str]:
+    """Return the words of a line, quotes understood.
+
+    Raises:
+        UsageError: a quote is not closed.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{error}. Usage: {usage}") from None
 
 
 def parse_line(line: str) -> RlmArguments:
-    """Read the line.
+    """Read the `%%rlm` line.
 
     Raises:
         UsageError: one line with what is wrong and the usage.
     """
-    parser = _Parser(prog="%%rlm", add_help=False, allow_abbrev=False)
-    parser.add_argument("names", nargs="*", type=_name)
-    parser.add_argument("-o", "--output", type=_name)
+    parser = LineParser(USAGE)
+    parser.add_argument("names", nargs="*", type=a_name)
+    parser.add_argument("-o", "--output", type=a_name)
     parser.add_argument("--model")
     parser.add_argument("--url")
-    parser.add_argument("--max-turns", type=_positive(int))
-    parser.add_argument("--timeout", type=_positive(float))
+    parser.add_argument("--sub-model")
+    add_limits(parser)
+    parser.add_argument("--depth", type=int)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--detach", action="store_true")
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"{error}. Usage: {USAGE}") from None
-    given = vars(parser.parse_intermixed_args(words))
-    names, output, detach = given.pop("names"), given.pop("output"), given.pop("detach")
-    options = {key: value for key, value in given.items() if value is not None}
-    return RlmArguments(tuple(dict.fromkeys(names)), output, options, detach)
+    parser.add_argument("--schema", type=a_name)
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("--profile")
+    prompt.add_argument("--prompt", type=_text_of)
+    for switch in ("--step", "--fresh", "--reuse", "--detach"):
+        parser.add_argument(switch, action="store_true")
+    given = parser.read(line)
+    names, output, schema, step, detach = (given.pop(key) for key in ("names", "output", "schema", "step", "detach"))
+    options = {key: value for key, value in given.items() if value not in (None, False)}
+    return RlmArguments(tuple(dict.fromkeys(names)), output, options, schema, step, detach)
 
 
-def _name(word: str) -> str:
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Have a parser read the limits of a run, under the names that they have in `RLM`."""
+    parser.add_argument("--max-turns", type=above_zero(int))
+    parser.add_argument("--timeout", type=above_zero(float))
+    parser.add_argument("--max-subcalls", type=above_zero(int))
+    parser.add_argument("--max-tokens-in", type=above_zero(int), dest="max_prompt_tokens")
+    parser.add_argument("--max-tokens-out", type=above_zero(int), dest="max_completion_tokens")
+
+
+def a_name(word: str) -> str:
+    """Read the name of a variable."""
     if not word.isidentifier():
         raise argparse.ArgumentTypeError(f"{word!r} is not a variable's name")
     return word
 
 
-def _positive(kind: type[int | float]) -> Any:
+def above_zero(kind: type[int | float]) -> Any:
+    """Return what reads a number above zero."""
+
     def read(word: str) -> float:
         value = kind(word)
         if value <= 0:
@@ -69,3 +122,15 @@ def _positive(kind: type[int | float]) -> Any:
 
     read.__name__ = "number"
     return read
+
+
+def _text_of(word: str) -> str:
+    """Read a text file of the user's."""
+    try:
+        text = Path(word).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise argparse.ArgumentTypeError(f"{word} cannot be read: {reason}") from None
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{word} is empty")
+    return text

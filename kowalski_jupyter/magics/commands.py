@@ -1,53 +1,58 @@
-"""`%rlm COMMAND`: look at runs and at what there is to run them on."""
+"""`%rlm COMMAND`: look at runs, steer them, go on with them, and see what there is to run them on."""
 
 from __future__ import annotations
 
-import shlex
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from kowalski_jupyter.magics.bundle import run_bundle
-from kowalski_jupyter.magics.display import display_for
+from kowalski_jupyter.api.bundle import run_bundle
+from kowalski_jupyter.api.result import RlmError
+from kowalski_jupyter.api.rlm import RLM
+from kowalski_jupyter.magics import again, steering
+from kowalski_jupyter.magics.arguments import USAGE, split
 from kowalski_jupyter.magics.session import Session
-from kowalski_jupyter.rlm.trace import Trace
-from kowalski_jupyter.service.client import ServiceClient, ServiceError
 
 
 def run_command(line: str, session: Session) -> Any:
-    """Run one `%rlm` command.
+    """Run one `%rlm` command. A docstring of a command is its line in `%rlm help`.
 
     Raises:
         UsageError: in one line, what is wrong and what there is.
     """
-    name, *arguments = shlex.split(line) or ["help"]
-    command = _COMMANDS.get(name)
+    name, _, rest = line.strip().partition(" ")
+    command = _COMMANDS.get(name or "help")
     if command is None:
         raise UsageError(f"%rlm has no command {name!r}. There are: {', '.join(_COMMANDS)}.")
+    usage = _help_line(command)
+    arguments = rest.split(None, 1) if command is _tell else split(rest, usage)
     try:
-        return command(session, *arguments)
-    except ServiceError as error:
-        raise UsageError(str(error)) from None
+        inspect.signature(command).bind(session, *arguments)
     except TypeError:
-        raise UsageError(f"Usage: {(command.__doc__ or '').splitlines()[0]}") from None
+        raise UsageError(f"Usage: {usage}") from None
+    return command(session, *arguments)
+
+
+def _help_line(command: Callable[..., Any]) -> str:
+    return (command.__doc__ or "").splitlines()[0]
 
 
 def _help(session: Session) -> None:
     """`%rlm help`: this list."""
     del session
-    _say("\n".join((command.__doc__ or "").splitlines()[0] for command in _COMMANDS.values()))
+    _say("\n".join((f"`{USAGE}`: ask the question in the cell's body", *map(_help_line, _COMMANDS.values()))))
 
 
 def _status(session: Session) -> None:
     """`%rlm status`: the service, the model, this machine, runs that are going on."""
-    client = session.client()
-    status = client.status()
+    status = session.rlm().status()
     machine, model = status["machine"], status["model"]
     going = [run for run in status["runs"] if run["state"] in ("starting", "running")]
     _say(
-        f"kowalski {status['version']}, running in: {client.info.host}\n"
+        f"kowalski {status['version']}, running in: {status['host']}\n"
         f"model: {_model_line(model)}\n"
         f"machine: {machine['load']:.0%} of {machine['cores']} cores, "
         f"{machine['memory_available'] / 1e9:.1f} of {machine['memory_total'] / 1e9:.1f} GB memory free\n"
@@ -67,42 +72,71 @@ def _runs(session: Session) -> None:
     """`%rlm runs`: the runs this service knows, newest first."""
     rows = [
         f"{run['id']}  {run['state']:<9}  {run['seconds']:8.1f} s  {run['question'][:60]}"
-        for run in session.client().status()["runs"]
+        for run in session.rlm().status()["runs"]
     ]
     _say("\n".join(rows) or "No runs yet. Write a cell that starts with %%rlm and a variable's name.")
 
 
 def _show(session: Session, run: str = "") -> None:
     """`%rlm show [ID]`: a run as it is now; without an ID the newest."""
-    client = session.client()
-    display(run_bundle(client.document(run or _newest(client))), raw=True)
+    rlm = session.rlm()
+    display(run_bundle(rlm.document(run or _newest(rlm))), raw=True)
 
 
 def _attach(session: Session, run: str = "") -> None:
     """`%rlm attach [ID]`: follow a run; interrupting stops following, not the run."""
-    client = session.client()
-    trace, shown = Trace(), display_for(session.shell)
-    with client.follow(run or _newest(client)) as batches:
-        for batch in batches:
-            for event in batch:
-                trace.apply(event)
-            shown.update(trace.document())
+    session.ask(lambda rlm: rlm.attach(run or _newest(rlm)))
 
 
 def _cancel(session: Session, run: str) -> None:
     """`%rlm cancel ID`: stop a run."""
-    session.client().cancel(run)
+    session.rlm().cancel(run)
     _say(f"{run} is stopped.")
 
 
-def _newest(client: ServiceClient) -> str:
-    for run in client.status()["runs"]:
+def _tell(session: Session, run: str, note: str) -> None:
+    """`%rlm tell ID TEXT…`: add a note that the model reads in its next turn."""
+    steering.tell(session, run, note)
+
+
+def _allow(session: Session, run: str, *limits: str) -> None:
+    """`%rlm allow ID --max-turns N --timeout S --max-subcalls N --max-tokens-in N --max-tokens-out N`: raise limits."""
+    steering.allow(session, run, limits)
+
+
+def _step(session: Session, run: str, decision: str) -> None:
+    """`%rlm step ID run|edit|skip`: decide on the block that waits in a run with --step."""
+    if decision == "edit":
+        steering.edit(session, run)
+    elif decision in ("run", "skip"):
+        steering.step(session, run, cast("Any", decision))
+    else:
+        raise UsageError(f"Decide by run, edit or skip, not by {decision!r}.")
+
+
+def _resume(session: Session, run: str, *options: str) -> None:
+    """`%rlm resume ID [--turn N [--edit]] [-o NAME]`: go on with a run, or from one of its turns."""
+    again.resume(session, (run, *options))
+
+
+def _replay(session: Session, run: str, *options: str) -> None:
+    """`%rlm replay ID [-o NAME]`: go through a run again with the recorded replies, asking no model."""
+    again.replay(session, (run, *options))
+
+
+def _export(session: Session, run: str, *options: str) -> None:
+    """`%rlm export ID [--notebook FILE | --jsonl FILE]`: write a run as a runnable notebook or as JSON lines."""
+    again.export(session, (run, *options))
+
+
+def _newest(rlm: RLM) -> str:
+    for run in rlm.status()["runs"]:
         return str(run["id"])
-    raise ServiceError("There are no runs yet.")
+    raise RlmError("There are no runs yet.")
 
 
 def _last(session: Session) -> Any:
-    """`%rlm last`: the last result: .value, .text, .run, .document."""
+    """`%rlm last`: the last result: .value, .text, .run, .usage, .document."""
     return session.last
 
 
@@ -125,6 +159,12 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "show": _show,
     "attach": _attach,
     "cancel": _cancel,
+    "tell": _tell,
+    "allow": _allow,
+    "step": _step,
+    "resume": _resume,
+    "replay": _replay,
+    "export": _export,
     "last": _last,
     "doctor": _doctor,
 }

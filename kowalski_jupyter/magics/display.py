@@ -8,7 +8,7 @@ from typing import Any, Protocol, TextIO
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display, update_display
 
-from kowalski_jupyter.magics.bundle import Document, headline, run_bundle
+from kowalski_jupyter.api.bundle import Document, headline, run_bundle
 from kowalski_jupyter.rlm.text import one_line
 
 

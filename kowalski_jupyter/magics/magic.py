@@ -1,4 +1,4 @@
-"""`%%rlm` asks a question over the user's variables; `%rlm` looks at runs."""
+"""`%%rlm` asks a question over the user's variables; `%rlm` looks at runs, steers them and goes on with them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, no_var_expand
 
+from kowalski_jupyter.api.result import Result
+from kowalski_jupyter.api.rlm import RLM
+from kowalski_jupyter.magics.again import branch
 from kowalski_jupyter.magics.arguments import USAGE, RlmArguments, parse_line
-from kowalski_jupyter.magics.bundle import Document
 from kowalski_jupyter.magics.commands import run_command
-from kowalski_jupyter.magics.display import display_for
-from kowalski_jupyter.magics.result import RlmError, RlmResult
 from kowalski_jupyter.magics.session import Session
-from kowalski_jupyter.magics.variables import discard, pack_all
-from kowalski_jupyter.rlm.trace import Trace
-from kowalski_jupyter.service.client import ServiceClient, ServiceError
-from kowalski_jupyter.service.request import RunRequest
-
-_CANCEL_SECONDS = 2.0
+from kowalski_jupyter.magics.steering import run_edited
+from kowalski_jupyter.magics.stepping import ask_about, check_can_ask
+from kowalski_jupyter.magics.variables import pick
 
 
 @magics_class
 class RlmMagics(Magics):
-    """The notebook side of runs. Holds no logic that the service should have."""
+    """The notebook side of runs: words on a line become calls of `RLM`, and nothing else."""
 
     shell: InteractiveShell
 
@@ -47,56 +44,34 @@ class RlmMagics(Magics):
         self._ask(arguments, cell.strip("\n"))
         return None
 
+    @no_var_expand
+    @cell_magic
+    def rlm_reply(self, line: str, cell: str) -> None:
+        """`%%rlm_reply ID TURN`: branch off from a run as if the model had replied with the cell's body."""
+        branch(self._session, line, cell)
+
+    @no_var_expand
+    @cell_magic
+    def rlm_code(self, line: str, cell: str) -> None:
+        """`%%rlm_code ID`: run the cell's body in place of the block that waits in a run with --step."""
+        run_edited(self._session, line, cell)
+
     def _ask(self, arguments: RlmArguments, question: str) -> None:
-        client = self._session.client()
-        data = pack_all(arguments.names, self.shell.user_ns, client.info.data_root)
-        request = RunRequest(question, data, arguments.options, arguments.detach)
-        trace = Trace()
-        shown = display_for(self.shell)
-        try:
-            with client.run(request) as batches:
-                for batch in batches:
-                    for event in batch:
-                        trace.apply(event)
-                    shown.update(trace.document())
-                    if arguments.detach and trace.run:
-                        break
-        except KeyboardInterrupt as interrupt:
-            shown.update(_cancelled(client, trace))
-            interrupt._render_traceback_ = _no_traceback  # type: ignore[attr-defined]
-            raise
-        except ServiceError as error:
-            discard(data)
-            if trace.run:
-                shown.update({**trace.document(), "state": "failed", "error": str(error)})
-            raise RlmError(str(error)) from None
-        if not arguments.detach:
-            self._finish(client, trace, arguments.output)
+        values = pick(arguments.names, self.shell.user_ns)
+        settings = dict(arguments.options)
+        if arguments.schema:
+            settings["schema"] = pick([arguments.schema], self.shell.user_ns)[arguments.schema]
+        if arguments.detach:
+            self._session.start(question, values, step=arguments.step, **settings)
+            return
+        if arguments.step:
+            check_can_ask(self.shell)
+            settings["step"] = ask_about
 
-    def _finish(self, client: ServiceClient, trace: Trace, output: str | None) -> None:
-        """Bind the answer, or raise what the run failed of."""
-        if trace.state == "done":
-            result = RlmResult(client.answer(trace.run), trace.document())
-            self._session.last = result
-            if output:
-                self.shell.user_ns[output] = result.value
-        elif trace.state == "cancelled":
-            raise RlmError(f"Run {trace.run} was cancelled.")
-        else:
-            raise RlmError(trace.error)
+        def ask(rlm: RLM) -> Result:
+            return rlm.run(question, **values)
 
-
-def _cancelled(client: ServiceClient, trace: Trace) -> Document:
-    """Return the run's last picture after its stream was closed."""
-    try:
-        return client.ended(trace.run, within=_CANCEL_SECONDS)
-    except ServiceError:
-        return {**trace.document(), "state": "cancelled"}
-
-
-def _no_traceback() -> list[str]:
-    """Return what IPython shows of an interrupt: the way through our code is nobody's concern."""
-    return ["KeyboardInterrupt: the run was stopped."]
+        self._session.ask(ask, arguments.output, **settings)
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

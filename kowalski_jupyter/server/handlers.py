@@ -14,8 +14,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from kowalski_jupyter.rlm.steering import SteeringError
 from kowalski_jupyter.server.status import browser_status
-from kowalski_jupyter.server.steering import steer
 from kowalski_jupyter.service.service import Service, UnknownRunError
+from kowalski_jupyter.service.steering import steer
 
 _SHORTEST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0

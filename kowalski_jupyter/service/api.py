@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
@@ -21,14 +21,22 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.rlm.events import Event
+from kowalski_jupyter.rlm.steering import SteeringError
 from kowalski_jupyter.service.config import runtime_folder
-from kowalski_jupyter.service.request import BadRequestError, RunRequest
+from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
+from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
 """Seconds between two batches of events: what a notebook's display can take, ten updates a second."""
 
 _BODY_LIMIT = 64 << 20
+
+_STATUS = {BadRequestError: 400, SteeringError: 400, UnknownRunError: 404}
+"""Our errors, whose text is for the user, and the statuses that they are sent with."""
+
+
+_FORMS: dict[str, Literal["notebook", "jsonl"]] = {"notebook": "notebook", "jsonl": "jsonl"}
 
 
 class _Handler(RequestHandler):
@@ -48,15 +56,23 @@ class _Handler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 (tornado's signature)
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        if isinstance(error, BadRequestError | UnknownRunError):
-            self.set_status(400 if isinstance(error, BadRequestError) else 404)
+        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
+        if status is not None:
+            self.set_status(status)
             self.finish({"error": str(error)})
         else:
             self.finish({"error": self._reason})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, (BadRequestError, UnknownRunError, StreamClosedError)):
+        if not isinstance(value, (*_STATUS, StreamClosedError)):
             super().log_exception(typ, value, tb)
+
+    def body(self) -> Any:
+        """Return the request's body, decoded."""
+        try:
+            return json.loads(self.request.body)
+        except ValueError as error:
+            raise BadRequestError(f"Not JSON: {error}.") from None
 
     async def stream(self, live: LiveRun, after: int = 0) -> None:
         """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
@@ -64,13 +80,13 @@ class _Handler(RequestHandler):
         Ends early, without an error, when the other side has gone.
         """
         self.set_header("Content-Type", "application/x-ndjson")
-        self.set_header("X-Kowalski-Run", live.run.id)
+        self.set_header("X-Kowalski-Run", live.id)
         try:
             await self.flush()
-            async for batch in live.run.log.follow(after):
+            async for batch in live.log.follow(after):
                 self.write(_lines(batch))
                 await self.flush()
-                await live.run.log.wait_finished(_PACE)
+                await live.log.wait_finished(_PACE)
         except StreamClosedError:
             return
 
@@ -94,26 +110,51 @@ class _Status(_Handler):
         self.finish(self.service.status())
 
 
-class _Runs(_Handler):
-    """Start a run and follow it."""
+class _Starting(_Handler):
+    """Base of what starts a run and follows it."""
 
     live: LiveRun | None = None
     detached = False
 
-    async def post(self) -> None:
-        try:
-            body = json.loads(self.request.body)
-        except ValueError as error:
-            raise BadRequestError(f"Not JSON: {error}.") from None
-        request = RunRequest.from_json(body, data_root=self.service.data_root)
-        self.detached = request.detach
-        self.live = self.service.start_run(request)
-        await self.stream(self.live)
+    async def follow(self, live: LiveRun) -> None:
+        self.live = live
+        await self.stream(live)
 
     def on_connection_close(self) -> None:
         """Stop means stop: who goes away while the run goes on cancels it."""
         if self.live is not None and not self.detached:
             self.live.cancel()
+
+
+class _Runs(_Starting):
+    """Start a run."""
+
+    async def post(self) -> None:
+        request = RunRequest.from_json(self.body(), data_root=self.service.data_root)
+        self.detached = request.detach
+        await self.follow(self.service.start_run(request))
+
+
+class _Resume(_Starting):
+    """Go on with a recorded run, or branch from it."""
+
+    async def post(self, run_id: str) -> None:
+        request = AgainRequest.from_json(self.body(), data_root=self.service.data_root)
+        await self.follow(
+            self.service.resume(run_id, request.data, turn=request.turn, reply=request.reply, options=request.options)
+        )
+
+
+class _Replay(_Starting):
+    """Go through a recorded run again without a model."""
+
+    async def post(self, run_id: str) -> None:
+        request = AgainRequest.from_json(self.body(), data_root=self.service.data_root)
+        await self.follow(self.service.replay(run_id, request.data))
+
+    def get(self, run_id: str) -> None:
+        """What was the same in a replay and what was not."""
+        self.finish(self.service.replay_report(run_id))
 
 
 class _Run(_Handler):
@@ -134,11 +175,37 @@ class _Events(_Handler):
         await self.stream(self.service.find(run_id), int(self.get_query_argument("after", "0")))
 
 
+class _Record(_Handler):
+    """The events of a run that there are so far."""
+
+    def get(self, run_id: str) -> None:
+        self.finish({"events": [event.to_json() for event in self.service.record(run_id)]})
+
+
+class _Steer(_Handler):
+    """A word to a run that is going on."""
+
+    def post(self, run_id: str) -> None:
+        steer(self.service.find(run_id), self.request.body)
+        self.set_status(204)
+
+
+class _Export(_Handler):
+    """A run as a file."""
+
+    def get(self, run_id: str) -> None:
+        form = _FORMS.get(self.get_query_argument("format"))
+        if form is None:
+            raise BadRequestError(f"A run is exported as {' or '.join(_FORMS)}.")
+        self.set_header("Content-Type", "application/octet-stream")
+        self.finish(self.service.export(run_id, form))
+
+
 class _Answer(_Handler):
     """The answer's value as data; how it is encoded stands in a header."""
 
     def get(self, run_id: str) -> None:
-        answer = self.service.find(run_id).run.answer
+        answer = self.service.find(run_id).answer
         if answer is None:
             raise UnknownRunError(f"Run {run_id} has no answer.")
         self.set_header("Content-Type", "application/octet-stream")
@@ -159,7 +226,7 @@ class ApiServer:
         self.socket = self._folder / "api.sock"
         self.token = secrets.token_urlsafe(24)
         context = {"service": service, "token": self.token}
-        run = r"/runs/([\w-]+)"
+        run = r"/runs/([\w.-]+)"  # a child run has dots in its id
         self._server = HTTPServer(
             Application(
                 [
@@ -169,6 +236,11 @@ class ApiServer:
                     (run, _Run, context),
                     (f"{run}/events", _Events, context),
                     (f"{run}/answer", _Answer, context),
+                    (f"{run}/record", _Record, context),
+                    (f"{run}/steer", _Steer, context),
+                    (f"{run}/resume", _Resume, context),
+                    (f"{run}/replay", _Replay, context),
+                    (f"{run}/export", _Export, context),
                 ],
                 log_function=_no_log,
             ),

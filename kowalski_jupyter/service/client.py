@@ -1,45 +1,41 @@
-"""The notebook side's way to a service: blocking HTTP over its unix socket."""
+"""The blocking way to a service: HTTP over its unix socket."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
-from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.rlm.events import Event, from_json
-from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.request import AgainRequest, RunRequest
+from kowalski_jupyter.service.wire import (
+    UNLIMITED,
+    Address,
+    Batches,
+    Info,
+    ServiceError,
+    lost,
+    read_answer,
+    refusal,
+    silence,
+)
 
-_CONNECT_SECONDS = 1.0
-"""A socket that nobody listens on refuses at once; more than this is a machine in trouble."""
+__all__ = ["Info", "ServiceClient", "ServiceError"]
 
 _GREET_SECONDS = 5.0
 """A service that listens may be slow to say hello on a busy machine; it is not gone."""
 
 _POLL_SECONDS = 0.02
 
-
-class ServiceError(Exception):
-    """The service refused, or is gone. The message is for the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
-    """What a service says of itself."""
-
-    version: str
-    host: str
-    data_root: Path
+Opened = Iterator[Iterator[list[Event]]]
 
 
 class ServiceClient:
-    """Talks to one service. Safe to use from one thread at a time.
+    """Talks to one service. May be used from several threads at a time.
 
     Args:
         socket: path of the service's unix socket.
@@ -52,12 +48,9 @@ class ServiceClient:
     def __init__(self, socket: str, token: str) -> None:
         if not Path(socket).is_socket():
             raise ServiceError(f"There is no kowalski service at {socket}.")
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=socket),
-            base_url="http://kowalski",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-        )
+        self.address = Address(socket, token)
+        transport = httpx.HTTPTransport(uds=socket, verify=False, limits=UNLIMITED)  # no TLS: certificates are slow
+        self._http = httpx.Client(transport=transport, **self.address.client_options())
         try:
             self.info = self._greet()
         except ServiceError:
@@ -83,7 +76,7 @@ class ServiceClient:
         self.close()
 
     @contextmanager
-    def run(self, request: RunRequest) -> Iterator[Iterator[list[Event]]]:
+    def run(self, request: RunRequest) -> Opened:
         """Start a run and give its events in batches, ten a second at most, to the last.
 
         Leaving the context before the last event closes the stream, which cancels a run that is not detached.
@@ -95,19 +88,39 @@ class ServiceClient:
             yield batches
 
     @contextmanager
-    def follow(self, run_id: str) -> Iterator[Iterator[list[Event]]]:
+    def resume(self, run_id: str, request: AgainRequest) -> Opened:
+        """Go on with a recorded run, or branch from it, as a run of its own; like `run`."""
+        with self._stream("POST", f"/runs/{run_id}/resume", json=request.to_json()) as batches:
+            yield batches
+
+    @contextmanager
+    def replay(self, run_id: str, request: AgainRequest) -> Opened:
+        """Go through a recorded run again with the recorded replies, as a run of its own; like `run`."""
+        with self._stream("POST", f"/runs/{run_id}/replay", json=request.to_json()) as batches:
+            yield batches
+
+    @contextmanager
+    def follow(self, run_id: str) -> Opened:
         """Give a run's events from its first one, like `run`; leaving early cancels nothing."""
         with self._stream("GET", f"/runs/{run_id}/events") as batches:
             yield batches
 
     def answer(self, run_id: str) -> Any:
         """Return the live value of a run's answer."""
-        response = self._request("GET", f"/runs/{run_id}/answer")
-        return decode_answer(response.headers["X-Kowalski-Kind"], response.content)
+        return read_answer(self._request("GET", f"/runs/{run_id}/answer"))
 
     def document(self, run_id: str) -> dict[str, Any]:
         """Return a run as docs/run-format.md describes it."""
         return dict(self._request("GET", f"/runs/{run_id}").json())
+
+    def record(self, run_id: str) -> list[Event]:
+        """Return the events of a run that there are so far."""
+        said = self._request("GET", f"/runs/{run_id}/record").json()["events"]
+        return [event for event in map(from_json, said) if event is not None]
+
+    def export(self, run_id: str, form: Literal["notebook", "jsonl"]) -> bytes:
+        """Return a run as a file of that form."""
+        return self._request("GET", f"/runs/{run_id}/export", params={"format": form}).content
 
     def ended(self, run_id: str, *, within: float) -> dict[str, Any]:
         """Return a run's document once its last event is there, or as it is after `within` seconds."""
@@ -122,6 +135,10 @@ class ServiceClient:
         """Return runs, model and machine."""
         return dict(self._request("GET", "/status").json())
 
+    def steer(self, run_id: str, **word: Any) -> None:
+        """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
+        self._request("POST", f"/runs/{run_id}/steer", json=word)
+
     def cancel(self, run_id: str) -> None:
         """Stop a run and return when it has ended."""
         self._request("DELETE", f"/runs/{run_id}")
@@ -134,39 +151,25 @@ class ServiceClient:
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ServiceError(f"The kowalski service does not answer ({error}).") from error
+            raise silence(error) from error
         if response.is_error:
-            raise ServiceError(_refusal(response))
+            raise refusal(response)
         return response
 
     @contextmanager
-    def _stream(self, method: str, path: str, **options: Any) -> Iterator[Iterator[list[Event]]]:
+    def _stream(self, method: str, path: str, **options: Any) -> Opened:
         try:
             with self._http.stream(method, path, **options) as response:
                 if response.is_error:
                     response.read()
-                    raise ServiceError(_refusal(response))
+                    raise refusal(response)
                 yield _batches(response)
         except httpx.HTTPError as error:
-            raise ServiceError(
-                f"The kowalski service went away during the run ({error}). Start it again and re-run the cell."
-            ) from error
+            raise lost(error) from error
 
 
 def _batches(response: httpx.Response) -> Iterator[list[Event]]:
-    batch: list[Event] = []
+    batches = Batches()
     for line in response.iter_lines():
-        if line:
-            event = from_json(json.loads(line))
-            if event is not None:
-                batch.append(event)
-        elif batch:
+        if batch := batches.feed(line):
             yield batch
-            batch = []
-
-
-def _refusal(response: httpx.Response) -> str:
-    try:
-        return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"The kowalski service answered {response.status_code}."

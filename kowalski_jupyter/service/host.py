@@ -7,9 +7,9 @@ import atexit
 import threading
 
 from kowalski_jupyter.service.api import ApiServer
-from kowalski_jupyter.service.client import ServiceError
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.service import Service
+from kowalski_jupyter.service.wire import ServiceError
 
 
 class ThreadHost:

@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
-from kowalski_jupyter.magics.bundle import MIME_TYPE
+from kowalski_jupyter.api.bundle import MIME_TYPE
 from tests.support.scripted_server import Reply, ScriptedServer
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_an_interrupt_stops_the_run_and_raises_keyboard_interrupt(notebook: Run)
         client = NotebookClient(book, timeout=60, allow_errors=True)
 
         def interrupt() -> None:
-            server.wait_for(lambda: server.requests)
+            server.wait_for(lambda: server.requests, timeout=60)
             asyncio.run_coroutine_threadsafe(client.km.interrupt_kernel(), loop).result()
 
         async def execute() -> None:

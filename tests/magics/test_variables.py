@@ -1,45 +1,17 @@
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from IPython.core.error import UsageError
 
-from kowalski_jupyter.magics.variables import pack_all
+from kowalski_jupyter.magics.variables import pick
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+def test_the_named_variables_are_taken() -> None:
+    assert pick(["b", "a"], {"a": 1, "b": None, "c": 3}) == {"b": None, "a": 1}
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
-    with pytest.raises(UsageError, match="No space left") as caught:
-        pack_all(["notes"], {"notes": "x" * 2_000_000}, small_disk)
+def test_a_name_that_is_not_there_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"There is no variable note here\. Did you mean notes\?") as caught:
+        pick(["note"], {"notes": 1})
 
     assert "\n" not in str(caught.value)
-    assert not list(small_disk.iterdir())
-
-
-def test_a_value_that_cannot_be_passed_says_what_can_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="These can: text") as caught:
-        pack_all(["good", "bad"], {"good": "text", "bad": (i for i in ())}, tmp_path)
-
-    assert "bad" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_names_pack_nothing(tmp_path: Path) -> None:
-    assert pack_all([], {}, tmp_path) == ()
-    assert not list(tmp_path.iterdir())

@@ -37,6 +37,33 @@ def headline(document: Document) -> str:
     return " · ".join(parts)
 
 
+def _answer_title(document: Document) -> str:
+    """Return what a run's answer is called: a limit leaves only the best there was."""
+    return "Best answer so far" if document["answer"]["partial"] else "Answer"
+
+
+def _origin(document: Document) -> list[str]:
+    """Return where the run comes from, and what it waits for, a line each."""
+    lines = []
+    if document["parent"]:
+        lines.append(f"Asked by run {document['parent']}")
+    if document["origin"]:
+        lines.append(f"Made from run {document['origin']}")
+    if document["approval"]:
+        lines.append(f"Block {document['approval']['cell']} waits for your word")
+    return lines
+
+
+def _fold_title(fold: Document) -> str:
+    turns = f"Turns 1–{fold['turns']}" if fold["turns"] > 1 else "Turn 1"  # noqa: RUF001 (a range takes an en dash)
+    return f"{turns} folded (summary) · {fold['seconds']:.1f} s"
+
+
+def _subcalls_title(cell: Document) -> str:
+    remembered = sum(call["remembered"] for call in cell["subcalls"])
+    return _count(cell["subcalls_total"], "sub-call") + (f", {remembered} remembered" if remembered else "")
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -47,7 +74,7 @@ def to_text(document: Document) -> str:
     if document["error"]:
         lines.append(document["error"])
     if document["answer"]:
-        lines.append(f"Answer: {document['answer']['text']}")
+        lines.append(f"{_answer_title(document)}: {document['answer']['text']}")
     return "\n".join(lines)
 
 
@@ -56,13 +83,15 @@ def to_html(document: Document) -> str:
     parts = [
         f"<p><b>rlm</b> · {escape(headline(document))}</p>",
         f"<blockquote><p>{_html_text(document['question'])}</p></blockquote>",
-        *(f"<p><small>{escape(notice)}</small></p>" for notice in document["notices"]),
+        *(f"<p><small>{escape(line)}</small></p>" for line in [*_origin(document), *document["notices"]]),
     ]
     if document["error"]:
         parts.append(f"<p><b>Failed:</b> {_html_text(document['error'])}</p>")
     if document["answer"]:
         answer = document["answer"]
-        parts.append(f"<p><b>Answer</b> ({escape(answer['type'])})</p><pre>{escape(answer['text'])}</pre>")
+        parts.append(
+            f"<p><b>{_answer_title(document)}</b> ({escape(answer['type'])})</p><pre>{escape(answer['text'])}</pre>"
+        )
     parts.extend(_html_turn(turn) for turn in document["turns"])
     if document["sandbox"]:
         parts.append(f"<p><small>Code ran in: {escape(document['sandbox'])}</small></p>")
@@ -78,9 +107,33 @@ def _html_turn(turn: Document) -> str:
     ]
     if turn["feedback"]:
         inside.append(f"<p><i>Told to the model:</i> {_html_text(turn['feedback'])}</p>")
-    return (
+    return _html_fold(turn["fold"]) + (
         f"<details><summary>Turn {turn['number']} · {escape(turn['state'])} · {turn['seconds']:.1f} s</summary>"
         f"{''.join(inside)}</details>"
+    )
+
+
+def _html_fold(fold: Document | None) -> str:
+    if fold is None:
+        return ""
+    kept = "".join(f"<li>{_html_text(fact)}</li>" for fact in fold["kept"])
+    return (
+        f"<details><summary>{_fold_title(fold)}</summary><p>{_html_text(fold['summary'])}</p>"
+        f"{f'<p>Kept besides:</p><ul>{kept}</ul>' if kept else ''}</details>"
+    )
+
+
+def _html_subcall(call: Document) -> str:
+    state = ", ".join(
+        [
+            call["state"],
+            *(["remembered"] if call["remembered"] else []),
+            *([f"run {call['run']}"] if call["run"] else []),
+        ]
+    )
+    return (
+        f"<tr><td>{call['id']}</td><td>{escape(state)}</td><td>{_html_text(call['prompt'])}</td>"
+        f"<td>{_html_text(call['reply'])}</td></tr>"
     )
 
 
@@ -91,13 +144,9 @@ def _html_cell(cell: Document) -> str:
         *(f"<pre>{escape(output['text'])}</pre>" for output in cell["outputs"]),
     ]
     if cell["subcalls"]:
-        rows = "".join(
-            f"<tr><td>{call['id']}</td><td>{escape(call['state'])}</td><td>{_html_text(call['prompt'])}</td>"
-            f"<td>{_html_text(call['reply'])}</td></tr>"
-            for call in cell["subcalls"]
-        )
+        rows = "".join(_html_subcall(call) for call in cell["subcalls"])
         parts.append(
-            f"<details><summary>{_count(cell['subcalls_total'], 'sub-call')}</summary><table><thead><tr><th>#</th>"
+            f"<details><summary>{_subcalls_title(cell)}</summary><table><thead><tr><th>#</th>"
             f"<th>State</th><th>Prompt</th><th>Reply</th></tr></thead><tbody>{rows}</tbody></table></details>"
         )
     return "".join(parts)
@@ -110,13 +159,16 @@ def _html_text(text: str) -> str:
 def to_markdown(document: Document) -> str:
     """Return the run as Markdown: headline, question, answer, then the trace."""
     parts = [f"**rlm** · {_md_text(headline(document))}", _md_quote(document["question"])]
-    parts.extend(f"*{_md_text(notice)}*" for notice in document["notices"])
+    parts.extend(f"*{_md_text(line)}*" for line in [*_origin(document), *document["notices"]])
     if document["error"]:
         parts.append(f"**Failed:** {_md_text(document['error'])}")
     if document["answer"]:
-        parts.append(f"**Answer** ({_md_text(document['answer']['type'])})")
+        parts.append(f"**{_answer_title(document)}** ({_md_text(document['answer']['type'])})")
         parts.append(_md_fence(document["answer"]["text"]))
     for turn in document["turns"]:
+        if turn["fold"]:
+            parts.append(f"**{_fold_title(turn['fold'])}**")
+            parts.append(_md_quote("\n".join([turn["fold"]["summary"], *turn["fold"]["kept"]])))
         parts.append(f"**Turn {turn['number']}** · {turn['state']} · {turn['seconds']:.1f} s")
         for part in turn["parts"]:
             if part["kind"] == "prose":
@@ -125,7 +177,7 @@ def to_markdown(document: Document) -> str:
             parts.append(_md_fence(part["code"], part["language"]))
             parts.extend(_md_fence(output["text"]) for output in part["outputs"])
             if part["subcalls_total"]:
-                parts.append(f"*{_count(part['subcalls_total'], 'sub-call')}*")
+                parts.append(f"*{_subcalls_title(part)}*")
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What the user wants of a run that goes on, as the browser sends it: checked, and handed to the run."""
+"""What the user wants of a run that goes on, as browsers and notebooks send it: checked, and handed to the run."""
 
 from __future__ import annotations
 

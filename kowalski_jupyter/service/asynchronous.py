@@ -1,0 +1,73 @@
+"""The way to a service for an event loop: starts runs, follows them, gives the word on their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import httpx
+
+from kowalski_jupyter.rlm.events import Event
+from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.wire import Address, Batches, lost, read_answer, refusal, silence
+
+
+class AsyncServiceClient:
+    """Talks to one service from one event loop. Use as an async context manager.
+
+    Args:
+        address: where the service listens.
+    """
+
+    def __init__(self, address: Address) -> None:
+        transport = httpx.AsyncHTTPTransport(uds=address.socket, verify=False)  # no TLS: certificates are slow
+        self._http = httpx.AsyncClient(transport=transport, **address.client_options())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    @asynccontextmanager
+    async def run(self, request: RunRequest) -> AsyncIterator[AsyncIterator[list[Event]]]:
+        """Start a run and give its events in batches, ten a second at most, to the last.
+
+        Leaving the context before the last event closes the stream, which cancels a run that is not detached.
+
+        Raises:
+            ServiceError: the request was refused, or the service went away during the run.
+        """
+        try:
+            async with self._http.stream("POST", "/runs", json=request.to_json()) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise refusal(response)
+                yield _batches(response)
+        except httpx.HTTPError as error:
+            raise lost(error) from error
+
+    async def answer(self, run_id: str) -> Any:
+        """Return the live value of a run's answer."""
+        return read_answer(await self._request("GET", f"/runs/{run_id}/answer"))
+
+    async def steer(self, run_id: str, **word: Any) -> None:
+        """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
+        await self._request("POST", f"/runs/{run_id}/steer", json=word)
+
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise silence(error) from error
+        if response.is_error:
+            raise refusal(response)
+        return response
+
+
+async def _batches(response: httpx.Response) -> AsyncIterator[list[Event]]:
+    batches = Batches()
+    async for line in response.aiter_lines():
+        if batch := batches.feed(line):
+            yield batch
