@@ -22,7 +22,7 @@ export function Fold(props: { node: string; fold: IFold }): React.JSX.Element {
         <>
           <StateMark mark="folded" />
           <span className="kowalski-fold">{title}</span>
-          <span className="kowalski-quiet">
+          <span className="kowalski-number kowalski-quiet">
             {formatSeconds(fold.seconds, trans)}
           </span>
         </>
