@@ -157,3 +157,41 @@ test('the panel follows runs and cancels them', async ({ page, kernel }) => {
   await kernelIs(page, 'idle');
   await expect(page.locator('.kowalski-status-item')).toBeHidden();
 });
+
+test('a run that asks before each block is decided in the panel', async ({
+  page,
+  kernel
+}) => {
+  await openNotebook(
+    page,
+    [SETUP.join('\n'), '%%rlm notes --step --detach\nHow many are cold?'],
+    kernel
+  );
+  await runCell(page, 0);
+  await runCell(page, 1);
+  await execute(page, 'kowalski:open-panel');
+  const panel = page.getByRole('region', { name: 'Kowalski runs' });
+  await panel
+    .getByRole('button', { name: /^How many are cold/ })
+    .first()
+    .click();
+  const block = number =>
+    panel.getByRole('region', { name: `Block ${number} waits for your word` });
+  await expect(block('1.1')).toContainText('print(type(notes), len(notes))');
+  await expect(state(panel)).toHaveText('Waits for you');
+  await panel
+    .getByRole('textbox', { name: 'Tell the model' })
+    .fill('Be brief.');
+  await panel.getByRole('button', { name: 'Send' }).click();
+  await expect(panel.getByText('You added: Be brief.')).toBeVisible();
+  await page.screenshot({ path: 'test-results/endtoend-step.png' });
+  await block('1.1').getByRole('button', { name: 'Run' }).click();
+
+  await block('2.1').getByRole('button', { name: 'Edit' }).click();
+  await block('2.1').getByRole('textbox').fill('FINAL(len(notes) + 1)');
+  await page.keyboard.press('Control+Enter');
+  await expect(state(panel)).toHaveText('Done');
+  await expect(panel.getByRole('region', { name: 'Answer' })).toContainText(
+    '9'
+  );
+});
