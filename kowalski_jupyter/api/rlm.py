@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from kowalski_jupyter.api.batch import Task, read_task, run_all
@@ -51,7 +51,7 @@ class RLM(Runs):
         step: called with language and code of each block before it runs; returns the code to run, or None to skip
             it. True: each block waits for `decide`.
         on_update: called with a run's document (docs/run-format.md) as it grows, at most ten times a second, in the
-            thread that asked.
+            thread that asked (in one of its own for `batch`).
 
     Raises:
         ValueError: a setting is wrong; one line that says what is right.
@@ -128,7 +128,9 @@ class RLM(Runs):
             async for batch in batches:
                 following.take(batch)
                 if following.waiting is not None and self._step is not None:
-                    await client.steer(following.run, **await asyncio.to_thread(following.word, self._step))
+                    word = await asyncio.to_thread(following.word, self._step)
+                    with suppress(ServiceError):  # someone else was faster; if the service is gone, the stream says so
+                        await client.steer(following.run, **word)
             value = await client.answer(following.run) if following.answered else None
         return following.conclude(value, self._schema)
 
@@ -216,8 +218,8 @@ class RLM(Runs):
         Args:
             run_id: the recorded run.
             data: the values that it was asked about, by name; they are not kept with the record.
-            turn: with `reply`: branch off at that turn, as if the model had replied so.
-            reply: see `turn`.
+            turn: go on from this turn, asking the model anew, rather than from the first that has no reply.
+            reply: with `turn`: branch off as if the model had said this in that turn.
         """
         with told():
             client = self._connected()
@@ -260,7 +262,9 @@ class RLM(Runs):
                 for batch in batches:
                     following.take(batch)
                     if following.waiting is not None and self._step is not None:
-                        client.steer(following.run, **following.word(self._step))
+                        word = following.word(self._step)
+                        with suppress(ServiceError):  # as in arun
+                            client.steer(following.run, **word)
             value = client.answer(following.run) if following.answered else None
         except ServiceError as error:
             discard(data)

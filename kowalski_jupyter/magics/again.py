@@ -10,7 +10,8 @@ from IPython.core.error import UsageError
 
 from kowalski_jupyter.magics.arguments import LineParser, a_name, above_zero
 from kowalski_jupyter.magics.session import Session
-from kowalski_jupyter.rlm.events import ReplyFinished
+from kowalski_jupyter.magics.stepping import ask_about, check_can_ask
+from kowalski_jupyter.rlm.events import ReplyFinished, RunStarted
 
 RESUME = "%rlm resume ID [--turn N [--edit]] [-o NAME]"
 REPLAY = "%rlm replay ID [-o NAME]"
@@ -30,8 +31,8 @@ def resume(session: Session, words: Sequence[str]) -> None:
     if given["edit"]:
         _edit(session, run, turn, output)
         return
-    data = _variables(session, run, f"%rlm resume {run}")
-    session.ask(lambda rlm: rlm.resume(run, data, turn=turn), output)
+    data, settings = _as_before(session, run, f"%rlm resume {run}")
+    session.ask(lambda rlm: rlm.resume(run, data, turn=turn), output, **settings)
 
 
 def branch(session: Session, line: str, reply: str) -> None:
@@ -42,8 +43,8 @@ def branch(session: Session, line: str, reply: str) -> None:
     parser.add_argument("-o", "--output", type=a_name)
     given = parser.read(line)
     run, turn = given["run"], given["turn"]
-    data = _variables(session, run, "run this cell")
-    session.ask(lambda rlm: rlm.resume(run, data, turn=turn, reply=reply), given["output"])
+    data, settings = _as_before(session, run, "run this cell")
+    session.ask(lambda rlm: rlm.resume(run, data, turn=turn, reply=reply), given["output"], **settings)
 
 
 def replay(session: Session, words: Sequence[str]) -> None:
@@ -53,7 +54,7 @@ def replay(session: Session, words: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=a_name)
     given = parser.read(words)
     run = given["run"]
-    data = _variables(session, run, f"%rlm replay {run}")
+    data, _ = _as_before(session, run, f"%rlm replay {run}")
     session.ask(lambda rlm: rlm.replay(run, data), given["output"])
 
 
@@ -88,10 +89,10 @@ def _edit(session: Session, run: str, turn: int | None, output: str | None) -> N
     session.shell.set_next_input(f"%%rlm_reply {run} {turn}{f' -o {output}' if output else ''}\n{replies[turn]}")
 
 
-def _variables(session: Session, run: str, then: str) -> dict[str, Any]:
-    """Return the user's variables that a run was asked about."""
-    document = session.rlm().document(run)
-    names = [item["name"] for item in document["data"]]
+def _as_before(session: Session, run: str, then: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the user's variables that a run was asked about, and the settings that let it be steered as it was."""
+    started = next((event for event in session.rlm().events(run) if isinstance(event, RunStarted)), None)
+    names = [item["name"] for item in started.data] if started else []
     namespace = session.shell.user_ns
     missing = [name for name in names if name not in namespace]
     if missing:
@@ -99,4 +100,8 @@ def _variables(session: Session, run: str, then: str) -> dict[str, Any]:
             f"Run {run} was asked about {', '.join(names)}, and there is no {' and no '.join(missing)} here. "
             f"Run the cell that defines {'it' if len(missing) == 1 else 'them'}, then {then} again."
         )
-    return {name: namespace[name] for name in names}
+    settings: dict[str, Any] = {}
+    if started and started.options.get("step"):
+        check_can_ask(session.shell)
+        settings["step"] = ask_about
+    return {name: namespace[name] for name in names}, settings
