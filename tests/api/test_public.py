@@ -32,10 +32,25 @@ METHODS = {
     "close": "(self) -> 'None'",
 }
 
-SETTINGS = (
-    "model url sub_model max_turns timeout max_subcalls max_prompt_tokens max_completion_tokens depth seed schema profile "
-    "prompt fresh reuse step on_update"
-).split()
+SETTINGS = [
+    "model",
+    "url",
+    "sub_model",
+    "max_turns",
+    "timeout",
+    "max_subcalls",
+    "max_prompt_tokens",
+    "max_completion_tokens",
+    "depth",
+    "seed",
+    "schema",
+    "profile",
+    "prompt",
+    "fresh",
+    "reuse",
+    "step",
+    "on_update",
+]
 
 
 HEAVY = {"IPython", "jupyter_client", "jupyter_server", "jsonschema", "pandas", "tornado", "zmq"}
