@@ -230,6 +230,8 @@ test('what a stranger wrote is shown as text', async ({ page, kernel }) => {
     '<img src=x onerror="window.attacked = true"><script>window.attacked = true</script>';
   const hostile = run({
     id: evil,
+    parent: evil,
+    origin: evil,
     question: evil,
     state: 'failed',
     error: evil,
@@ -242,6 +244,7 @@ test('what a stranger wrote is shown as text', async ({ page, kernel }) => {
     turns: [
       turn(1, {
         reasoning: evil,
+        fold: { turns: 1, summary: evil, kept: [evil], seconds: 1 },
         feedback: evil,
         parts: [
           prose(evil),
@@ -249,7 +252,9 @@ test('what a stranger wrote is shown as text', async ({ page, kernel }) => {
             language: evil,
             code: evil,
             outputs: [text('display', evil)],
-            subcalls: [subcall(1, { model: evil, prompt: evil, reply: evil })]
+            subcalls: [
+              subcall(1, { model: evil, prompt: evil, reply: evil, run: evil })
+            ]
           })
         ]
       })
@@ -257,7 +262,14 @@ test('what a stranger wrote is shown as text', async ({ page, kernel }) => {
   });
   await openNotebook(page, [saved(hostile)], kernel);
   const shown = output(page, 0);
-  for (const name of [/^Reasoning/, /^1 sub-call/, /^Sub-call/, /^About/]) {
+  const closed = [
+    /^Turn 1 folded/,
+    /^Reasoning/,
+    /^1 sub-call/,
+    /^Sub-call/,
+    /^About/
+  ];
+  for (const name of closed) {
     await item(shown, name).locator('> .kowalski-row').click();
   }
   await expect(shown.getByText(evil).first()).toBeVisible();
