@@ -13,8 +13,8 @@ from line import arguments, serve
 
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.rlm.trace import Trace
-from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.socket.client import ServiceClient
 
 _CANCEL_SECONDS = 5.0
 

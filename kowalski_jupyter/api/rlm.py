@@ -16,11 +16,11 @@ from kowalski_jupyter.api.runs import Runs, told
 from kowalski_jupyter.api.schema import Schema, as_json_schema
 from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.rlm.events import Event
-from kowalski_jupyter.service.asynchronous import AsyncServiceClient
-from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.options import check_options
 from kowalski_jupyter.service.request import AgainRequest, RunRequest
-from kowalski_jupyter.service.wire import ServiceError
+from kowalski_jupyter.service.socket.asynchronous import AsyncServiceClient
+from kowalski_jupyter.service.socket.client import ServiceClient
+from kowalski_jupyter.service.socket.wire import ServiceError
 
 _CANCEL_SECONDS = 2.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Self
@@ -10,10 +11,10 @@ from typing import Any, Literal, Self
 from kowalski_jupyter.api.bundle import Document
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.rlm.events import Event
-from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.connect import connect
 from kowalski_jupyter.service.options import check_limits
-from kowalski_jupyter.service.wire import ServiceError
+from kowalski_jupyter.service.socket.client import ServiceClient
+from kowalski_jupyter.service.socket.wire import ServiceError
 
 
 class Runs:
@@ -100,6 +101,7 @@ class Runs:
                 if self._client is not None:
                     self._client.close()
                 self._client, self._line = connect()
+                weakref.finalize(self, self._client.close)  # for who does not close
             return self._client
 
 

@@ -24,7 +24,8 @@ class Clocks:
 
     `connect`: for the connection. `silence`: for any byte at all, from a server that promises to send
     keep-alives (exo: every 10 s). `first`: for the first progress, which on a slow machine with a long
-    prompt, or behind a queue, takes many minutes; a run has a limit of its own. `between`: from one token to the next. Keep-alives are not progress.
+    prompt, or behind a queue, takes many minutes; a run has a limit of its own. `between`: from one token
+    to the next. Keep-alives are not progress.
     """
 
     connect: float = 3.0

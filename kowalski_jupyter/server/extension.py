@@ -9,10 +9,10 @@ from jupyter_server.extension.application import ExtensionApp
 
 from kowalski_jupyter.server.activity import Activity
 from kowalski_jupyter.server.handlers import HANDLERS
-from kowalski_jupyter.service.api import ApiServer
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
 from kowalski_jupyter.service.service import Service
+from kowalski_jupyter.service.socket.api import ApiServer
 
 
 class KowalskiExtension(ExtensionApp):

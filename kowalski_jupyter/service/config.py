@@ -16,7 +16,7 @@ from traitlets.config import LoggingConfigurable
 from kowalski_jupyter.kernels.base import Limits
 from kowalski_jupyter.rlm.chat.prompts import PROFILES
 from kowalski_jupyter.rlm.settings import RunSettings
-from kowalski_jupyter.service.upkeep import Room
+from kowalski_jupyter.service.store.upkeep import Room
 
 _GIB = 1 << 30
 

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kowalski_jupyter.service.client import ServiceClient, ServiceError
 from kowalski_jupyter.service.config import Kowalski
+from kowalski_jupyter.service.socket.client import ServiceClient, ServiceError
 
 if TYPE_CHECKING:
     from kowalski_jupyter.service.host import ThreadHost

@@ -6,10 +6,10 @@ import asyncio
 import atexit
 import threading
 
-from kowalski_jupyter.service.api import ApiServer
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.service import Service
-from kowalski_jupyter.service.wire import ServiceError
+from kowalski_jupyter.service.socket.api import ApiServer
+from kowalski_jupyter.service.socket.wire import ServiceError
 
 
 class ThreadHost:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kowalski_jupyter.service.rows import StoredRun
 from kowalski_jupyter.service.runs import LiveRun, interrupted
+from kowalski_jupyter.service.store.rows import StoredRun
 
 
 def listing(live: Iterable[LiveRun], stored: Sequence[StoredRun]) -> list[dict[str, Any]]:

@@ -33,16 +33,16 @@ from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.rlm.tree import Resources
 from kowalski_jupyter.service.config import Kowalski
-from kowalski_jupyter.service.export import to_jsonl
+from kowalski_jupyter.service.export.jsonl import to_jsonl
+from kowalski_jupyter.service.export.notebook import to_notebook
 from kowalski_jupyter.service.listing import listing
 from kowalski_jupyter.service.machine import machine_status
-from kowalski_jupyter.service.notebook import to_notebook
-from kowalski_jupyter.service.plans import ROOT, Plan, plan_replay, plan_resume
 from kowalski_jupyter.service.rack import ModelRack
 from kowalski_jupyter.service.request import BadRequestError, RunRequest
-from kowalski_jupyter.service.rerun import Past, Replay
+from kowalski_jupyter.service.rerun.plans import ROOT, Plan, plan_replay, plan_resume
+from kowalski_jupyter.service.rerun.rerun import Past, Replay
 from kowalski_jupyter.service.runs import LiveRun, ToldRun, end_of_interrupted, from_store
-from kowalski_jupyter.service.store import Recorded, RunStore
+from kowalski_jupyter.service.store.store import Recorded, RunStore
 
 __all__ = ["LiveRun", "Service", "UnknownRunError"]
 

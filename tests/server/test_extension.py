@@ -12,9 +12,9 @@ import pytest
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
-from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
 from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.socket.client import ServiceClient
 from tests.support.scripted_server import Reply
 
 Fetch = Callable[..., Any]

@@ -14,9 +14,9 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from kowalski_jupyter.kernels.pack import pack
-from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
 from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.socket.client import ServiceClient
 from tests.support.scripted_server import Request, ScriptedServer
 
 Fetch = Callable[..., Any]

@@ -13,10 +13,10 @@ import pytest
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.rlm.trace import Trace
-from kowalski_jupyter.service.client import ServiceClient
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.host import ThreadHost
 from kowalski_jupyter.service.request import RunRequest
+from kowalski_jupyter.service.socket.client import ServiceClient
 from tests.support.scripted_server import ScriptedServer
 
 

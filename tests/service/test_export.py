@@ -14,8 +14,8 @@ from nbclient.exceptions import CellExecutionError
 
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.log import EventLog
-from kowalski_jupyter.service.export import to_jsonl
-from kowalski_jupyter.service.notebook import to_notebook
+from kowalski_jupyter.service.export.jsonl import to_jsonl
+from kowalski_jupyter.service.export.notebook import to_notebook
 
 Calls = Sequence[tuple[str, str, str]]
 

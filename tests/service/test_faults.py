@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from kowalski_jupyter.service.client import ServiceClient, ServiceError
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE, _thread_host, connect
+from kowalski_jupyter.service.socket.client import ServiceClient, ServiceError
 from tests.service.conftest import Desk, until
 from tests.service.test_loop import NOTES, block
 from tests.support.scripted_server import Reply, Request, ScriptedServer

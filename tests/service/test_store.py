@@ -20,8 +20,8 @@ from kowalski_jupyter.kernels.base import Value
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.trace import Trace
-from kowalski_jupyter.service.store import RunStore
-from kowalski_jupyter.service.upkeep import Room, keep_up
+from kowalski_jupyter.service.store.store import RunStore
+from kowalski_jupyter.service.store.upkeep import Room, keep_up
 
 
 class ToyRun:

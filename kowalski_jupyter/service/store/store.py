@@ -21,10 +21,10 @@ from typing import Any, Final, Protocol
 from kowalski_jupyter.kernels.base import Value
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.log import EventLog
-from kowalski_jupyter.service.database import MEMORY, StoreError, is_damage, move_aside, open_database
-from kowalski_jupyter.service.rows import StoredRun, from_rows, to_row
-from kowalski_jupyter.service.upkeep import Room, insert_answer, keep_up, write_answer
-from kowalski_jupyter.service.writer import close_writer, is_alive, new_writer
+from kowalski_jupyter.service.store.database import MEMORY, StoreError, is_damage, move_aside, open_database
+from kowalski_jupyter.service.store.rows import StoredRun, from_rows, to_row
+from kowalski_jupyter.service.store.upkeep import Room, insert_answer, keep_up, write_answer
+from kowalski_jupyter.service.store.writer import close_writer, is_alive, new_writer
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import httpx
 
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.request import RunRequest
-from kowalski_jupyter.service.wire import Address, Batches, lost, read_answer, refusal, silence
+from kowalski_jupyter.service.socket.wire import Address, Batches, lost, read_answer, refusal, silence
 
 
 class AsyncServiceClient:

@@ -14,7 +14,7 @@ import nbformat
 
 from kowalski_jupyter.kernels.prelude import chunks, search
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.service import notebook_names
+from kowalski_jupyter.service.export import recorded as functions
 
 _ASKING_HELPERS = ("map_query", "vote", "tree_reduce")
 
@@ -142,7 +142,7 @@ def _setup(started: ev.RunStarted, code: str, recorded: Mapping[str, list[Any]])
     """Return the code cells before the run's own: data, functions, recorded replies."""
     names = [item["name"] for item in started.data]
     load = "\n".join(f"# {item['name']} = …  # {item['type']}: {_line(item['summary'])}" for item in started.data)
-    parts = [f"# The data of the run. Define it here or above.\n{load}", _source(notebook_names)]
+    parts = [f"# The data of the run. Define it here or above.\n{load}", _source(functions)]
     for name, module in (("chunks", chunks), ("search", search)):
         if re.search(rf"\b{name}\b", code):
             parts.append(_source(module))

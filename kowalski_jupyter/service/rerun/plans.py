@@ -14,7 +14,7 @@ from kowalski_jupyter.rlm.replay import RecordedModel, SilentModel
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.request import BadRequestError
-from kowalski_jupyter.service.rerun import Past, Replay, Rerun
+from kowalski_jupyter.service.rerun.rerun import Past, Replay, Rerun
 
 ROOT = "the record"
 """The id under which the run and its child runs ask for their root model; it is no id that a server has."""

@@ -1,4 +1,4 @@
-"""A run as a file of its own: JSON lines for other programs to read, or a notebook (notebook.py)."""
+"""A run as JSON lines, for other programs to read."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import httpx
 
 from kowalski_jupyter.rlm.events import Event, from_json
 from kowalski_jupyter.service.request import AgainRequest, RunRequest
-from kowalski_jupyter.service.wire import (
+from kowalski_jupyter.service.socket.wire import (
     UNLIMITED,
     Address,
     Batches,

@@ -1,0 +1,1 @@
+"""Runs as files: a notebook that can be run, and lines of JSON."""

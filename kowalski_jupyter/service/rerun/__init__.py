@@ -1,0 +1,1 @@
+"""Runs gone through again: to go on, to branch, to replay."""
