@@ -147,6 +147,7 @@ class Trace:
         self._answer: dict[str, Any] | None = None
         self._fold: dict[str, Any] | None = None
         self._approval: dict[str, str] | None = None
+        self._limits: dict[str, float] = {"turns": 0, "seconds": 0.0}
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> Trace:
@@ -164,6 +165,7 @@ class Trace:
     def _(self, event: ev.RunStarted) -> None:
         self.run = event.run
         self._started = event
+        self._limits = {"turns": event.max_turns, "seconds": event.max_seconds}
 
     @apply.register
     def _(self, event: ev.Progress) -> None:
@@ -211,6 +213,8 @@ class Trace:
     def _(self, event: ev.LimitsRaised) -> None:
         raised = ", ".join(f"{name.removeprefix('max_')} {value:g}" for name, value in event.limits.items())
         self._notices.append(f"You raised the limits: {raised}")
+        for name in ("turns", "seconds"):
+            self._limits[name] = event.limits.get(f"max_{name}", self._limits[name])
 
     @apply.register
     def _(self, event: ev.ApprovalAsked) -> None:
@@ -335,7 +339,7 @@ class Trace:
             "data": started.data,
             "started": started.time,
             "seconds": round(max(0.0, now - started.time), 3) if started.time else 0.0,
-            "limits": {"turns": started.max_turns, "seconds": started.max_seconds},
+            "limits": dict(self._limits),
             "usage": dict(self._usage),
             "notices": list(self._notices),
             "progress": self._progress,

@@ -10,6 +10,7 @@ from typing import Any
 
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.chat.prompts import opening
+from kowalski_jupyter.rlm.trace import Trace
 from tests.service.conftest import Desk
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 
@@ -239,6 +240,32 @@ def test_a_note_reaches_the_model_in_its_next_turn(open_desk: Open) -> None:
         said = server.requests[-1].last("user")
 
     assert "Leave out the appendix." in said
+
+
+def test_a_raised_limit_holds_at_once_and_is_shown(open_desk: Open) -> None:
+    told = threading.Event()
+
+    def sub(prompt: str) -> str:
+        assert told.wait(10)
+        return prompt
+
+    root = [block("llm_query('wait')"), block("2"), block("FINAL(3)")]
+    events: list[ev.Event] = []
+    with ScriptedServer(by_kind(root, sub)) as server:
+        desk = open_desk(server)
+        with desk.client.run(desk.request("What?", {"notes": NOTES}, max_turns=2)) as batches:
+            for batch in batches:
+                for event in batch:
+                    events.append(event)
+                    if isinstance(event, ev.RunStarted):
+                        run = event.run
+                    if isinstance(event, ev.SubcallSent):
+                        desk.client.steer(run, limits={"max_turns": 3})
+                        told.set()
+        value = desk.client.answer(run)
+
+    assert value == 3
+    assert Trace.of(events).document()["limits"]["turns"] == 3
 
 
 def test_in_steps_a_block_runs_only_as_the_user_says(open_desk: Open) -> None:
