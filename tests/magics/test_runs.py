@@ -1,0 +1,224 @@
+"""Options of `%%rlm`, and what `%rlm` does with runs that go on or have ended, in real kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from kowalski_jupyter.api.bundle import MIME_TYPE
+from tests.magics.conftest import Run, block, bundle_of, error_of
+from tests.support.scripted_server import Reply, ScriptedServer
+
+NOTES = "notes = 'x' * 1234"
+RLM = """
+from kowalski_jupyter import RLM
+import time
+rlm = RLM()
+def magic(line): get_ipython().run_line_magic('rlm', line)
+def newest(): return rlm.status()['runs'][0]['id']
+def asked(run):
+    deadline = time.monotonic() + 30
+    while rlm.document(run)['approval'] is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+"""
+
+
+def shown(cell: nbformat.NotebookNode) -> str:
+    return str(cell.outputs[-1].data["text/plain"])
+
+
+# -- options -------------------------------------------------------------------------------------------
+
+
+def test_a_pydantic_model_by_name_gives_an_instance(notebook: Run) -> None:
+    pytest.importorskip("pydantic")
+    model = "from pydantic import BaseModel\nclass Count(BaseModel):\n    n: int"
+    with ScriptedServer([block("FINAL({'n': 'x'})"), block("FINAL({'n': len(notes)})")]) as server:
+        book = notebook(server, NOTES, model, "%%rlm notes -o answer --schema Count\nHow long?", "answer")
+
+    assert shown(book.cells[4]) == "Count(n=1234)"
+
+
+def test_the_best_that_there_was_is_bound_and_said(notebook: Run) -> None:
+    with ScriptedServer([block("print('nearly')")]) as server:
+        book = notebook(server, NOTES, "%%rlm notes -o answer --max-turns 2\nWhat?", "answer", allow_errors=True)
+
+    assert "answer holds the best that there was." in error_of(book.cells[2])
+    assert "nearly" in shown(book.cells[3])
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("%%rlm notes --schema notes\nWhat?", "not a str"),
+        ("%%rlm notes --schema wrong\nWhat?", "Not a JSON Schema"),
+        ("%%rlm notes --schema Note\nWhat?", "There is no variable Note here. Did you mean notes?"),
+        ("%%rlm notes --step\nWhat?", "nobody can be asked here"),
+        ("%%rlm notes --profile tiny\nWhat?", "profile must be one of small_coder"),
+        ("%%rlm notes --depth -1\nWhat?", "depth must be a whole number"),
+        ("%%rlm notes --prompt /nowhere\nWhat?", "/nowhere cannot be read"),
+        ("%rlm tell r-000000", "%rlm tell ID TEXT"),
+        ("%rlm tell r-000000 don't", "no run 'r-000000'"),
+        ("%rlm allow r-000000", "Say what to raise"),
+        ("%rlm allow r-000000 --max-turns x", "invalid number"),
+        ("%rlm step r-000000 maybe", "run, edit or skip"),
+        ("%rlm step r-000000 run", "no run 'r-000000'"),
+        ("%rlm resume r-000000", "no run 'r-000000'"),
+        ("%rlm resume r-000000 --edit", "--edit needs to know which turn"),
+        ("%rlm replay", "Usage: `%rlm replay ID"),
+        ("%rlm export r-000000 --notebook a --jsonl b", "not allowed with"),
+        ("%rlm show 'r", "No closing quotation"),
+        ("%%rlm_reply r-000000\nx", "the following arguments are required: turn"),
+        ("%%rlm_code\nx", "Usage: %%rlm_code ID"),
+    ],
+)
+def test_mistakes_are_one_line(notebook: Run, cell: str, said: str) -> None:
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        book = notebook(server, f"{NOTES}\nwrong = {{'type': 'strnig'}}", cell, allow_errors=True)
+        text = error_of(book.cells[2])
+
+        assert said in text
+        assert "Traceback" not in text
+        assert len([line for line in text.splitlines() if line.strip() and "kowalski server" not in line]) == 1
+        assert not server.requests
+
+
+# -- steering ------------------------------------------------------------------------------------------
+
+
+def test_a_detached_run_is_steered_from_other_cells(notebook: Run) -> None:
+    with ScriptedServer([block("a = 1"), block("FINAL(2)")]) as server:
+        book = notebook(
+            server,
+            NOTES,
+            RLM,
+            "%%rlm notes --detach --step --max-turns 1\nWhat?",
+            "run = newest()\nasked(run)\nmagic(f\"tell {run} don't forget\")\nmagic(f'allow {run} --max-turns 5')",
+            "magic(f'step {run} run')\nasked(run)\nmagic(f'step {run} edit')",
+            "get_ipython().run_cell_magic('rlm_code', run, 'FINAL(3)')",
+            "magic(f'attach {run}')\nlast = %rlm last\nlast.value",
+        )
+        told = server.requests[1].last("user")
+
+    assert "don't forget" in told
+    assert shown(book.cells[7]) == "3"
+
+
+def test_blocks_are_asked_about_in_the_cell(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A front end with a keyboard: nbclient, given something that answers."""
+    del notebook  # for its environment
+    answers = iter(["", "e", "b = a + 40", "FINAL(b)", ".", "s", "what", ""])
+    prompts: list[str] = []
+
+    class Typing(NotebookClient):  # type: ignore[misc]
+        """Types an answer to each question."""
+
+        async def async_start_new_kernel_client(self) -> object:
+            client = await super().async_start_new_kernel_client()
+            client.allow_stdin = True
+            return client
+
+        async def _async_poll_for_reply(self, *args: object, **kwargs: object) -> object:
+            async def type_answers() -> None:
+                while True:
+                    message = await self.kc.get_stdin_msg(timeout=None)
+                    prompts.append(message["content"]["prompt"])
+                    self.kc.input(next(answers))
+
+            typing = asyncio.ensure_future(type_answers())
+            try:
+                return await super()._async_poll_for_reply(*args, **kwargs)
+            finally:
+                typing.cancel()
+
+    with ScriptedServer([block("a = 1"), block("FINAL(a)")]) as server:
+        monkeypatch.setenv("KOWALSKI_URL", server.url)
+        cells = ["%load_ext kowalski_jupyter", NOTES, "%%rlm notes -o answer --step\nWhat?", "answer"]
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        Typing(book, timeout=60).execute()
+
+    assert shown(book.cells[3]) == "41"
+    assert prompts[0].startswith("Enter runs it")
+    assert "a = 1" in "".join(output.get("text", "") for output in book.cells[2].outputs)
+
+
+# -- recorded runs -------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_after_its_limit_and_is_replayed_and_exported(notebook: Run, tmp_path: Path) -> None:
+    with ScriptedServer([block("a = 41"), block("FINAL(a + 1)")]) as server:
+        book = notebook(
+            server,
+            NOTES,
+            RLM,
+            "%%rlm notes --max-turns 1\nWhat?",
+            "run = newest()\nmagic(f'allow {run} --max-turns 9')",
+            "kept = notes\ndel notes\nmagic(f'resume {run}')",
+            "notes = kept\nmagic(f'resume {run} --turn 1 -o answer')",
+            "answer",
+            f"magic(f'export {{newest()}} --notebook {tmp_path}/run.ipynb')",
+            f"magic(f'export {{newest()}} --jsonl {tmp_path}/run.jsonl')",
+            f"magic(f'export {{newest()}} --jsonl {tmp_path}/run.jsonl')",
+            "magic(f'replay {newest()} -o again')\nagain",
+            allow_errors=True,
+        )
+        count = len(server.requests)
+
+    assert "not going on" in error_of(book.cells[4]) or "not go on" in error_of(book.cells[4])
+    assert "there is no notes here. Run the cell that defines it" in error_of(book.cells[5])
+    assert bundle_of(book.cells[6])[MIME_TYPE]["id"]
+    assert nbformat.read(tmp_path / "run.ipynb", as_version=4).cells
+    assert next(json.loads(line)["type"] for line in (tmp_path / "run.jsonl").read_text().splitlines()) == "metadata"
+    assert "is there already" in error_of(book.cells[10])
+    assert count <= 3
+
+
+def test_an_edited_reply_branches_off(notebook: Run) -> None:
+    with ScriptedServer([block("a = 1"), block("FINAL(a)")]) as server:
+        book = notebook(
+            server,
+            NOTES,
+            RLM,
+            "%%rlm notes\nWhat?",
+            "run = newest()\nmagic(f'resume {run} --turn 1 --edit -o answer')",
+            "written = []\nget_ipython().set_next_input = lambda text, replace=False: written.append(text)\n"
+            "magic(f'resume {run} --turn 1 --edit -o answer')\n"
+            "head, _, body = written[0].partition('\\n')\n(head, body)",
+            "magic_line = head.removeprefix('%%rlm_reply ')\n"
+            "get_ipython().run_cell_magic('rlm_reply', magic_line, body.replace('a = 1', 'a = 5'))",
+            "answer",
+            "magic(f'resume {run} --turn 7 --edit')",
+            allow_errors=True,
+        )
+
+    assert "%%rlm_reply r-" in str(book.cells[5].outputs)
+    assert "a = 1" in str(book.cells[5].outputs)
+    assert shown(book.cells[7]) == "5"
+    assert "no reply of turn 7; there are: 1, 2" in error_of(book.cells[8])
+
+
+def test_help_names_every_command_in_one_line_each(notebook: Run) -> None:
+    with ScriptedServer(["x"]) as server:
+        book = notebook(server, "%rlm help", "%rlm nonsense", allow_errors=True)
+    lines = book.cells[1].outputs[0].text.splitlines()
+    names = error_of(book.cells[2]).split("There are: ")[1].strip().rstrip(".").split(", ")
+
+    assert lines[0].startswith("`%%rlm [NAME …]")
+    assert [line.split()[1].strip("`:") for line in lines[1:]] == names
+    assert set(names) >= {"tell", "allow", "step", "resume", "replay", "export"}
+
+
+def test_a_detached_run_that_is_slow_is_shown_and_cancelled(notebook: Run) -> None:
+    with ScriptedServer([Reply("word " * 1000, token_delay=0.05)]) as server:
+        book = notebook(
+            server, NOTES, RLM, "%%rlm notes --detach\nWhat?", "run = newest()\nmagic(f'cancel {run}')", "%rlm show"
+        )
+
+    assert bundle_of(book.cells[3])[MIME_TYPE]["state"] in ("starting", "running")
+    assert bundle_of(book.cells[5])[MIME_TYPE]["state"] == "cancelled"
