@@ -20,7 +20,7 @@ from .calls import CallServer
 from .client import KernelClient
 from .deadline import Deadline
 from .folders import OwnedFolder
-from .outcome import cause_of_death, output_of
+from .outcome import cause_of_death, last_outputs, output_of
 from .provisioner import SandboxProvisioner, read_to_end
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
 
@@ -44,6 +44,7 @@ class _Cell:
     done: asyncio.Future[None]
     reply: Mapping[str, Any] | None = None
     idle: bool = False
+    published: int = 0
     received: int = 0
     stopped_by: CellStatus | None = None
     started: float = field(default_factory=time.monotonic)
@@ -267,14 +268,23 @@ class ChildKernel:
             cell.reply = content
         elif channel == "iopub" and message["msg_type"] == "status":
             cell.idle = content.get("execution_state") == "idle"
-        elif channel == "iopub" and (output := output_of(message)) is not None:
-            cell.received += len(output.text)
-            if cell.received > _FLOOD * self._limits.output + (1 << 20):
-                self._kill("it sent far more output than it may")
-                return
-            cell.on_output(output)
-        if cell.reply is not None and cell.idle:
+        elif channel == "iopub":
+            cell.published += 1
+            self._take_output(cell, message)
+        if cell.reply is not None and (cell.idle or cell.published == cell.reply.get("published")):
+            for last in last_outputs(cell.reply):
+                self._take_output(cell, last)
             self._finish()
+
+    def _take_output(self, cell: _Cell, message: Mapping[str, Any]) -> None:
+        output = output_of(message)
+        if output is None:
+            return
+        cell.received += len(output.text)
+        if cell.received > _FLOOD * self._limits.output + (1 << 20):
+            self._kill("it sent far more output than it may")
+        else:
+            cell.on_output(output)
 
     # -- the running cell ------------------------------------------------------------------------------
 

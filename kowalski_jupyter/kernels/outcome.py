@@ -27,6 +27,16 @@ def output_of(message: Mapping[str, Any]) -> Output | None:
     return None
 
 
+def last_outputs(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the messages of a cell's last outputs, which our own kernel sends with its reply (prelude/kernel.py).
+
+    The reply also says how many were ``published`` before it. Other kernels do neither: an ``idle`` status ends theirs.
+    """
+    outputs = reply.get("outputs")
+    fields = {"msg_type", "content", "metadata"}
+    return [m for m in outputs if isinstance(m, dict) and m.keys() >= fields] if isinstance(outputs, list) else []
+
+
 def cause_of_death(status: int, *, out_of_memory: bool) -> str:
     """Say in words why a kernel is gone, from the exit status (a shell's 128 + n stands for signal n)."""
     number = -status if status < 0 else status - 128 if status > 128 else 0  # noqa: PLR2004

@@ -61,6 +61,8 @@ class RunKernel(IPythonKernel):
         self._shell = cast("Shell", self.shell)
         self._cells = 0
         self._namespace: Namespace | None = None
+        self._published = 0
+        self._last_outputs: list[dict[str, Any]] | None = None
         self._history = History()
         self.recorder = Recorder(self._send_output)
         self._descriptors = Descriptors(self.recorder)
@@ -91,7 +93,11 @@ class RunKernel(IPythonKernel):
         self._reply(stream, "load_reply", reply, parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
-        """Run one cell and reply when its last output has been sent."""
+        """Run one cell and reply when it has ended.
+
+        Each message costs both sides two threads' wake-ups, and most cells are short. So the last outputs go with the
+        reply, which says how many were published before it, and there is no status.
+        """
         started = time.perf_counter()
         code = parent["content"]["code"]
         self._cells += 1
@@ -103,7 +109,11 @@ class RunKernel(IPythonKernel):
         if os.getpid() != self._pid:
             os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
         self._descriptors.drain()
+        last_outputs: list[dict[str, Any]] = []
+        self._last_outputs = last_outputs
         self.recorder.end_cell()
+        self._last_outputs = None
+        published, self._published = self._published, 0
         self._history.end_cell(self._cells, code)
         reply = {
             "status": "ok" if error is None else "error",
@@ -111,6 +121,8 @@ class RunKernel(IPythonKernel):
             "ename": "" if error is None else type(error).__name__,
             "names": self._namespace.visible() if self._namespace else [],
             "seconds": time.perf_counter() - started,
+            "outputs": last_outputs,
+            "published": published,
         }
         self._reply(stream, "execute_reply", reply, parent, ident)
 
@@ -141,7 +153,7 @@ class RunKernel(IPythonKernel):
         return None if isinstance(error, Finished) else error
 
     def _send_output(self, kind: str, text: str, omitted: int) -> None:
-        """Publish one output as Jupyter's message for its kind."""
+        """Publish one output as Jupyter's message for its kind, or keep it for the reply that is about to go."""
         metadata = {"omitted": omitted} if omitted else {}
         text = valid(text)
         self._history.write(text, omitted)
@@ -153,11 +165,16 @@ class RunKernel(IPythonKernel):
         else:
             message = "execute_result" if kind == "result" else "display_data"
             content = {"data": {"text/plain": text}, "metadata": {}, "execution_count": 0}
+        if self._last_outputs is not None:
+            self._last_outputs.append({"msg_type": message, "content": content, "metadata": metadata})
+            return
+        self._published += 1
         parent = self.get_parent("shell")  # type: ignore[no-untyped-call]
         cast("Session", self.session).send(self.iopub_socket, message, content, parent, ident=b"", metadata=metadata)
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        if status != "busy":
+        request = parent or self.get_parent(channel)  # type: ignore[no-untyped-call]
+        if status != "busy" and request.get("header", {}).get("msg_type") != "execute_request":
             super()._publish_status(status, channel, parent)  # type: ignore[no-untyped-call]
 
     def pre_handler_hook(self) -> None:
