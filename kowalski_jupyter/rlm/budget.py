@@ -34,12 +34,12 @@ class _Limits:
 
 
 _HOW = {
-    "max_turns": "turns: allow more with --max-turns N",
-    "max_seconds": "seconds: allow more with --timeout SECONDS",
-    "max_subcalls": "sub-calls: allow more with --max-subcalls N",
-    "max_prompt_tokens": "prompt tokens: allow more with --max-tokens-in N",
-    "max_completion_tokens": "generated tokens: allow more with --max-tokens-out N",
-    "max_errors": "failed turns in a row: ask for less at once, or use a larger model",
+    "max_turns": ("turns", "Allow more with --max-turns N."),
+    "max_seconds": ("seconds", "Allow more with --timeout SECONDS."),
+    "max_subcalls": ("sub-calls", "Allow more with --max-subcalls N."),
+    "max_prompt_tokens": ("prompt tokens", "Allow more with --max-tokens-in N."),
+    "max_completion_tokens": ("generated tokens", "Allow more with --max-tokens-out N."),
+    "max_errors": ("failed turns in a row", "Ask for less at once, or use a larger model."),
 }
 """What each limit counts, and what to do about it, by the names of `RunSettings`."""
 
@@ -211,4 +211,5 @@ class Budget:
             self._on_reached()
 
     def _error(self, name: str) -> LimitReachedError:
-        return LimitReachedError(f"No answer within {getattr(self._limits, name):g} {_HOW[name]}.")
+        what, how = _HOW[name]
+        return LimitReachedError(f"No answer: the limit of {what} is reached ({getattr(self._limits, name):g}). {how}")

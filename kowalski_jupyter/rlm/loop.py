@@ -177,6 +177,9 @@ class Loop:
         failed = any(cell.failed for cell in cells)
         self._stuck = self._stuck + 1 if again or not cells else 0
         self._errors = self._errors + 1 if failed or not cells else 0
+        shown = "\n".join(cell.text(self._output_chars) for cell in cells)
+        if shown and not failed:
+            self.last_output = shown
         turns_left = self._budget.turns_left(turn)
         if not turns_left:
             return
@@ -198,9 +201,6 @@ class Loop:
             said = feedback.after_trouble(reply, turns_left=turns_left)
         said = feedback.with_notes(said, self._steering.take_notes())
         self._emit(ev.Feedback(turn, said, trouble=not cells))
-        shown = "\n".join(cell.text(self._output_chars) for cell in cells)
-        if shown and not failed:
-            self.last_output = shown
         self._history.add(text, said, note_of(turn, text, "\n".join(cell.code for cell in cells), shown))
 
 

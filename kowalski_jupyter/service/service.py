@@ -34,7 +34,6 @@ from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.rlm.tree import Resources
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.export.jsonl import to_jsonl
-from kowalski_jupyter.service.export.notebook import to_notebook
 from kowalski_jupyter.service.listing import listing
 from kowalski_jupyter.service.machine import machine_status
 from kowalski_jupyter.service.rack import ModelRack
@@ -280,6 +279,8 @@ class Service:
 
     def export(self, run_id: str, form: Literal["notebook", "jsonl"]) -> bytes:
         """Return a run as a file of that form. Raises `UnknownRunError`."""
+        from kowalski_jupyter.service.export.notebook import to_notebook  # noqa: PLC0415 (slow, and seldom used)
+
         events = self.record(run_id)
         return to_notebook(events) if form == "notebook" else to_jsonl(events)
 

@@ -79,7 +79,7 @@ def test_a_question_alone_is_asked_directly(serve: Serve) -> None:
 def test_a_limit_leaves_the_best_that_there_was(serve: Serve) -> None:
     with ScriptedServer([block("print('nearly')")]) as server:
         serve(server)
-        with RLM(max_turns=2) as rlm, pytest.raises(RlmError, match="2 turns") as caught:
+        with RLM(max_turns=2) as rlm, pytest.raises(RlmError, match=r"limit of turns is reached \(2\)") as caught:
             rlm.run("What?", "x")
 
     assert "nearly" in caught.value.partial

@@ -56,7 +56,7 @@ def test_a_saved_notebook_reads_without_kernel_and_extension(notebook: Run) -> N
 def test_a_failed_run_raises_and_still_shows_what_there_was(notebook: Run) -> None:
     with ScriptedServer([block("1")]) as server:
         book = notebook(server, "notes = 'n'", "%%rlm notes --max-turns 2\nWhat?", allow_errors=True)
-        with pytest.raises(CellExecutionError, match="No answer within 2 turns"):
+        with pytest.raises(CellExecutionError, match=r"limit of turns is reached \(2\)"):
             notebook(server, "notes = 'n'", "%%rlm notes --max-turns 2\nWhat?")
 
     assert bundle_of(book.cells[2])[MIME_TYPE]["state"] == "failed"

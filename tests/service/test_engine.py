@@ -145,7 +145,7 @@ def test_a_limit_of_turns_keeps_the_draft_of_the_answer(open_desk: Open) -> None
         outcome = desk.ask("What?", {"notes": NOTES}, max_turns=2)
         value = desk.client.answer(outcome.run)
 
-    assert "2 turns" in outcome.document["error"]
+    assert "turns is reached (2)" in outcome.document["error"]
     assert value == {"so far": 3}
 
 
@@ -195,7 +195,7 @@ def test_a_childs_failure_is_a_value_and_its_calls_count_for_the_whole_tree(open
         outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=2, max_subcalls=3, max_turns=3)
         asked = prompts(server)
 
-    assert "3 turns" in outcome.value[0]
+    assert "turns is reached (3)" in outcome.value[0]
     assert not asked
 
 

@@ -2,6 +2,8 @@
 
 A schema may come from code that a model wrote. It is never fetched from anywhere, and its regular expressions, which
 could keep this process busy for ever, are left out (`harmless`).
+
+jsonschema is imported when the first schema comes: it takes over a second, and most runs have none.
 """
 
 from __future__ import annotations
@@ -10,12 +12,10 @@ import functools
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.exceptions import best_match
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 _OPENERS = re.compile(r"[\[{]")
@@ -36,6 +36,8 @@ def check_schema(schema: object) -> None:
     """
     if not isinstance(schema, Mapping):
         raise ValueError(f"A JSON Schema is a dict, not {type(schema).__name__}.")  # noqa: TRY004 - one kind for callers
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - slow
+
     try:
         size = len(json.dumps(schema))
         Draft202012Validator.check_schema(schema)
@@ -60,6 +62,9 @@ def validate(value: object, schema: Mapping[str, Any]) -> None:
     Raises:
         MismatchError: it does not.
     """
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - slow
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - slow
+
     try:
         error = best_match(_validator(json.dumps(schema)).iter_errors(value))
     except (Unresolvable, RecursionError) as problem:
@@ -97,6 +102,9 @@ def correction(error: MismatchError) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _validator(schema: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow
+    from referencing import Registry  # noqa: PLC0415 - slow
+
     return Draft202012Validator(json.loads(schema), registry=Registry())
 
 
