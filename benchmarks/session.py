@@ -192,14 +192,30 @@ def _script(implementation: Implementation, scenario: Scenario) -> Callable[[Req
         for code in codes
     ]
     turns = itertools.count()
+    turn_of = turn_counter()
 
     def script(request: Request) -> Reply:
         if is_subcall(request):
             return Reply("ok", delay=scenario.subcall_seconds)
-        said = sum([message.get("role") == "assistant" for message in request.messages])
-        return replies[said if scenario.by_turn else next(turns)]
+        return replies[turn_of(request) if scenario.by_turn else next(turns)]
 
     return script
+
+
+def turn_counter() -> Callable[[Request], int]:
+    """Return a function that tells which turn of its run a root request is, from 0, for many runs at a time.
+
+    Replies in a chat may be examples in the prompt: the first request of all, which has no others, shows how many.
+    """
+    examples: int | None = None
+
+    def turn_of(request: Request) -> int:
+        nonlocal examples
+        said = sum([message.get("role") == "assistant" for message in request.messages])
+        examples = said if examples is None else examples
+        return said - examples
+
+    return turn_of
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.faults.case import Case, Outcome
 from benchmarks.implementations import Implementation
-from benchmarks.session import DriverError, Session, is_subcall
+from benchmarks.session import DriverError, Session, is_subcall, turn_counter
 from tests.support.scripted_server import Reply, Request
 
 _START_SECONDS = 120.0
@@ -84,18 +84,15 @@ def _script(case: Case, implementation: Implementation) -> Callable[[Request], R
     replies = case.root(implementation)
     turns = itertools.count()
     said = replies[0]
-    examples: int | None = None
+    turn_of = turn_counter()
 
     def script(request: Request) -> Reply:
-        nonlocal said, examples
+        nonlocal said
         if is_subcall(request):
             reply = case.subcall(request)
             return replace(reply, text=implementation.say(reply.text))
         if case.by_turn:
-            turn: int = sum(message.get("role") == "assistant" for message in request.messages)
-            # The first request of all shows how many of them are examples in the prompt.
-            examples = turn if examples is None else examples
-            return replies[min(turn - examples, len(replies) - 1)]
+            return replies[min(turn_of(request), len(replies) - 1)]
         # dspy asks once more, for JSON, where it could not read a reply; a model that is stuck says the same.
         if "response_format" not in request.payload:
             said = replies[min(next(turns), len(replies) - 1)]
