@@ -12,6 +12,8 @@ from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
 
+_LINE_ENDS = frozenset("\r\n")
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -70,9 +72,10 @@ async def ask(
                 pieces.append(delta.text)
                 emit(ReplyDelta(turn, delta.text))
                 scanner.feed(delta.text)
-                if on_block is not None and block is None and len(scanner.ended) > looked_at:
-                    block = _first_block(scanner.ended[looked_at:], languages)
-                    looked_at = len(scanner.ended)
+                if on_block is not None and block is None and not _LINE_ENDS.isdisjoint(delta.text):
+                    ended = scanner.ended
+                    block = _first_block(ended[looked_at:], languages) if len(ended) > looked_at else None
+                    looked_at = len(ended)
                     if block is not None:
                         on_block(block)
     except ModelError:

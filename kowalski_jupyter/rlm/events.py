@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 RunState = Literal["starting", "running", "done", "failed", "cancelled"]
 
 _TYPES: dict[str, type[Event]] = {}
+_FIELDS: dict[str, tuple[str, ...]] = {}
 _E = TypeVar("_E", bound="type[Event]")
 
 
@@ -26,7 +27,7 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as JSON-ready data, its type included."""
-        return {"type": self.type, **dataclasses.asdict(self)}
+        return {"type": self.type, **{name: getattr(self, name) for name in _FIELDS[self.type]}}
 
 
 def from_json(data: dict[str, Any]) -> Event | None:
@@ -37,13 +38,13 @@ def from_json(data: dict[str, Any]) -> Event | None:
     kind = _TYPES.get(data.get("type", ""))
     if kind is None:
         return None
-    known = {f.name for f in dataclasses.fields(kind)}
-    return kind(**{key: value for key, value in data.items() if key in known})
+    return kind(**{key: value for key, value in data.items() if key in _FIELDS[kind.type]})
 
 
 def _event(cls: _E) -> _E:
     """Register an event class under its `type`."""
     _TYPES[cls.type] = cls
+    _FIELDS[cls.type] = tuple(each.name for each in dataclasses.fields(cls))
     return cls
 
 

@@ -29,6 +29,8 @@ from kowalski_jupyter.rlm.tree import Resources, Tree
 _QUESTION_CHARS = 4000
 """Of a child run's question in its chat: the whole is in its data, or is not worth a window."""
 
+_HEARD_SECONDS = 0.003
+
 _BEST_SECONDS = 2.0
 _BEST = (
     'FINAL(answer["content"] if isinstance(globals().get("answer"), dict) and answer.get("content") is not None else _)'
@@ -145,7 +147,12 @@ class Run:
             if self._calls is not None:
                 self._calls.stop()
             if self._kernel is not None:
-                await asyncio.shield(self._kernel.close())
+                await asyncio.shield(self._end_kernel(self._kernel))
+
+    async def _end_kernel(self, kernel: Kernel) -> None:
+        """End the kernel a moment later: that keeps the loop busy, and the run's followers wait for its last event."""
+        await asyncio.sleep(_HEARD_SECONDS)
+        await kernel.close()
 
     def _started(self) -> ev.RunStarted:
         return ev.RunStarted(

@@ -71,6 +71,7 @@ class ReplyStream:
     """
 
     def __init__(self) -> None:
+        self._arrived: list[str] = []  # and not yet looked at
         self._segments: list[Segment] = []
         self._recalled = 0  # segments before this index have already been turned into thoughts
         self._kind: _TextKind = "prose"
@@ -83,25 +84,16 @@ class ReplyStream:
         self._trust_strings = True
 
     def feed(self, text: str) -> None:
-        """Add the next piece of the reply."""
-        if not self._carriage_return and "\n" not in text and "\r" not in text:
-            self._pending.append(text)  # a token, mostly: this is called for each
-            return
-        text = self._carriage_return + text
-        self._carriage_return = "\r" if text.endswith("\r") else ""
-        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
-        end = text.rfind("\n") + 1
-        if end:
-            lines = "".join(self._pending) + text[:end]
-            self._pending = []
-            self._take_lines(lines)
-        self._pending.append(text[end:])
+        """Add the next piece of the reply. It is called for each token, so it only keeps the piece."""
+        self._arrived.append(text)
 
     def finish(self, finish_reason: str | None = "stop") -> None:
         """Say that the reply has ended, and why; to be called once."""
         cut = finish_reason in CUT_REASONS
+        self._take_arrived()
         if self._carriage_return:
             self.feed("\n")
+            self._take_arrived()
         if line := "".join(self._pending):
             self._take_lines(line + "\n")
         self._pending = []
@@ -117,14 +109,31 @@ class ReplyStream:
 
     @property
     def ended(self) -> Sequence[Segment]:
-        """The segments but the one that is still growing; taking it costs nothing."""
+        """The segments but the one that is still growing. Asking costs what has arrived since the last time."""
+        self._take_arrived()
         return self._segments
 
     @property
     def segments(self) -> list[Segment]:
         """The segments so far, the one that is still growing included, in linear time. None is blank prose."""
+        self._take_arrived()
         growing = self._growing()
         return [*self._segments, growing] if growing.kind == "code" or growing.text.strip() else list(self._segments)
+
+    def _take_arrived(self) -> None:
+        """Take all whole lines of what has arrived."""
+        if not self._arrived:
+            return
+        text = self._carriage_return + "".join(self._arrived)
+        self._arrived = []
+        self._carriage_return = "\r" if text.endswith("\r") else ""
+        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+        end = text.rfind("\n") + 1
+        if end:
+            lines = "".join(self._pending) + text[:end]
+            self._pending = []
+            self._take_lines(lines)
+        self._pending.append(text[end:])
 
     def _growing(self) -> Segment:
         line = "".join(self._pending)
