@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kowalski_jupyter.kernels.base import FUNCTIONS, DataItem, Function, Kernel, KernelError, Query, Value
-from kowalski_jupyter.models.base import Message, ModelError, ModelUnreachableError, Sampling
+from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.asking import ask
 from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
 from kowalski_jupyter.rlm.calls.memo import Memo, RunMemo
 from kowalski_jupyter.rlm.calls.options import SubcallError
 from kowalski_jupyter.rlm.calls.subcalls import RunCalls, text_value
 from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
+from kowalski_jupyter.rlm.direct import ask_directly
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.loop import Loop
-from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
 from kowalski_jupyter.rlm.text import head_and_tail
@@ -213,7 +212,16 @@ class Run:
         endpoint = await self._tree.endpoints.open(self._model, lambda *news: self._emit(ev.Progress(*news)))
         self._tree.budget.set_width(endpoint.model.width)
         self._emit(ev.ModelReady(endpoint.model.name, endpoint.model.where))
-        return await (self._run_loop(endpoint) if self.data else self._ask_directly(endpoint))
+        if self.data:
+            return await self._run_loop(endpoint)
+        sampling = Sampling(
+            max_tokens=self.settings.reply_tokens or self._profile(endpoint).reply_tokens,
+            temperature=self.settings.temperature,
+            seed=self.settings.seed,
+        )
+        return await ask_directly(
+            self.question, endpoint, self._tree.budget, sampling, schema=self._schema, emit=self._emit
+        )
 
     async def _run_loop(self, endpoint: Endpoint) -> Value:
         settings = self.settings
@@ -291,21 +299,6 @@ class Run:
             assert isinstance(finished, ev.RunFinished)  # noqa: S101 - `execute` ends with it
             raise SubcallError(finished.error)
         return child.answer
-
-    async def _ask_directly(self, endpoint: Endpoint) -> Value:
-        """Ask without a loop: no data was named, so there is nothing for code to look at."""
-        self._emit(ev.TurnStarted(1))
-        profile = self._profile(endpoint)
-        sampling = Sampling(
-            max_tokens=self.settings.reply_tokens or profile.reply_tokens,
-            temperature=self.settings.temperature,
-            seed=self.settings.seed,
-        )
-        asked = await ask(endpoint, [Message("user", self.question)], sampling, turn=1, emit=self._emit)
-        text = strip_thoughts(asked.message["content"]).strip()
-        if not text:
-            raise ModelError("The model's reply was empty. Run the cell again, or try another model.")
-        return text_value(text)
 
 
 def _explain(failure: Exception) -> str:

@@ -220,6 +220,16 @@ def test_an_answer_that_does_not_fulfil_the_schema_goes_back_to_the_model(open_d
     assert "'one' is not of type 'integer'" in told
 
 
+def test_a_direct_answer_fulfils_the_schema_too(open_desk: Open) -> None:
+    schema = {"type": "object", "required": ["year"]}
+    with ScriptedServer(["1891, I think.", '{"month": 5}', '{"year": 1891}']) as server:
+        outcome = open_desk(server).ask("When?", {}, schema=schema)
+        told = server.requests[-1].last("user")
+
+    assert outcome.value == {"year": 1891}
+    assert "'year' is a required property" in told
+
+
 def test_a_note_reaches_the_model_in_its_next_turn(open_desk: Open) -> None:
     told = threading.Event()
 

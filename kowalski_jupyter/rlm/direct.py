@@ -1,0 +1,55 @@
+"""The direct path: a question that names no data goes to the model as it is, without a loop and without a kernel."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kowalski_jupyter.kernels.base import Value
+from kowalski_jupyter.models.base import Message, ModelError, Sampling
+from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.rlm.asking import ask
+from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.calls.schema import MismatchError, correction, instruction, read_reply
+from kowalski_jupyter.rlm.calls.subcalls import text_value
+from kowalski_jupyter.rlm.endpoints import Endpoint
+from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
+
+
+async def ask_directly(
+    question: str,
+    endpoint: Endpoint,
+    budget: Budget,
+    sampling: Sampling,
+    *,
+    schema: Mapping[str, Any] | None,
+    emit: Callable[[ev.Event], None],
+) -> Value:
+    """Return the model's reply; with a schema, the JSON value in it, asked for again until it fulfils the schema.
+
+    Raises:
+        LimitReachedError: too many replies did not fulfil it.
+        ModelError: the model failed, or said nothing.
+    """
+    messages = [Message("user", f"{question}\n\n{instruction(schema)}" if schema else question)]
+    for turn in itertools.count(1):
+        budget.check_turn(turn, errors=turn - 1)
+        emit(ev.TurnStarted(turn))
+        asked = await ask(endpoint, messages, sampling, turn=turn, emit=emit)
+        text = strip_thoughts(asked.message["content"]).strip()
+        if not text:
+            raise ModelError("The model's reply was empty. Run the cell again, or try another model.")
+        if schema is None:
+            return text_value(text)
+        try:
+            value = read_reply(text, schema)
+        except MismatchError as error:
+            said = correction(error)
+            emit(ev.Feedback(turn, said, trouble=True))
+            messages += [Message("assistant", text), Message("user", said)]
+        else:
+            shown = value if isinstance(value, str) else repr(value)
+            return Value("json", type(value).__name__, shown, json.dumps(value).encode())
+    raise AssertionError
