@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import scenarios as sc
+from benchmarks.folding import FOLDING, seconds_to_fold
 from benchmarks.implementations import ALL, OURS, Implementation
 from benchmarks.parsing import PARSING, seconds_to_parse
 from benchmarks.report import to_markdown
@@ -70,6 +71,11 @@ class Bench:
         for figure, megabytes in zip(PARSING, (1, 2), strict=True):
             self.values[figure][OURS.name].append(1e3 * seconds_to_parse(megabytes))
 
+    def measure_folding(self) -> None:
+        """Measure our folding, which has no peer here either."""
+        for figure, seconds in zip(FOLDING, seconds_to_fold(), strict=True):
+            self.values[figure][OURS.name].append(1e3 * seconds)
+
     def _measure_children(self, implementation: Implementation, scenario: sc.Scenario) -> None:
         for figures, sample_memory in ((sc.RECURSION, False), (sc.RECURSION_MEMORY, True)):
             with _session(implementation, depth=2) as session:
@@ -102,6 +108,7 @@ def main() -> None:
             bench.measure(implementation)
         if OURS in chosen:
             bench.measure_parsing()
+            bench.measure_folding()
     table = to_markdown(bench.values, chosen, rounds=arguments.rounds)
     print(table)
     RESULTS.mkdir(exist_ok=True)
