@@ -60,6 +60,7 @@ _MARK = re.compile(
     r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text)\|>)",
     re.IGNORECASE,
 )
+_MARK_START = re.compile(r"[<\[]")
 _SPECIAL = re.compile(r"```|~~~|<|\[")  # what a mark or a fence begins with
 
 
@@ -254,7 +255,7 @@ def _code(fence: Fence, *, closed: bool, line: str = "") -> Segment:
 
 def _marks(line: str, *, in_prose: bool) -> list[re.Match[str]]:
     """Return the marks of a line that do not stand in inline code. Before it is prose, there is none."""
-    marks = list(_MARK.finditer(line))
+    marks = _all_marks(line)
     ends = (match.end() for match in marks if not match["open"] and not match["tool"])
     spans = code_spans(line, 0 if in_prose else next(ends, len(line))) if "`" in line else []
     starts = [start for start, _ in spans]
@@ -264,3 +265,14 @@ def _marks(line: str, *, in_prose: bool) -> list[re.Match[str]]:
         return index >= 0 and position < spans[index][1]
 
     return [match for match in marks if not is_code(match.start())]
+
+
+def _all_marks(line: str) -> list[re.Match[str]]:
+    """Return what ``_MARK.finditer`` would, without trying all its alternatives at every character."""
+    marks: list[re.Match[str]] = []
+    end = 0
+    for start in _MARK_START.finditer(line):
+        if start.start() >= end and (match := _MARK.match(line, start.start())):
+            marks.append(match)
+            end = match.end()
+    return marks
