@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import time
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -70,18 +70,26 @@ class Cgroup:
                     return any(line.split()[0] == "oom_kill" and line.split()[1] != "0" for line in lines)
         return False
 
-    def remove(self) -> None:
-        """Remove the group. Its processes are gone; the system may need a moment to notice."""
-        for folder in self._folders:
-            for _ in range(50):
-                try:
-                    folder.rmdir()
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    time.sleep(0.002)
-                else:
-                    break
+    def remove(self) -> bool:
+        """Remove the group, and return whether it is gone.
+
+        A process that is still in it, as one whose parent was killed before it had told of it, is killed. The system
+        needs a moment to see the last one off: try again then.
+        """
+        return all([self._remove(folder) for folder in self._folders])  # noqa: C419 - each is tried, whatever comes
+
+    @staticmethod
+    def _remove(folder: Path) -> bool:
+        try:
+            for pid in (folder / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            folder.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def _write(self, name: str, value: int, *, optional: bool = False) -> None:
         """Write a setting in whichever folder has it."""

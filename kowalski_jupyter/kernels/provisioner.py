@@ -30,6 +30,8 @@ from .sandbox import FOLDER, SOCKETS, Bubblewrap, Mount, Python, environment
 PREFIX = "kowalski-"
 """What the names of kernels' folders in the system's temporary folder begin with."""
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+_EMPTY_SECONDS = 5.0
+"""How long to wait for the system to see the last process of a control group off. What stays is swept later."""
 _LONGEST_SOCKET = 100
 """Bytes of a socket's path; the systems' limits are 108 (Linux) and 104 (macOS)."""
 
@@ -140,7 +142,10 @@ class SandboxProvisioner(LocalProvisioner):
         if self.process is not None and self.process.stderr is not None:
             self.process.stderr.close()
         if self.cgroup is not None:
-            self.cgroup.remove()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EMPTY_SECONDS):
+                    while not self.cgroup.remove():  # noqa: ASYNC110 - the system tells nobody
+                        await asyncio.sleep(0.005)
         if self._owned is not None:
             self._owned.remove()
             self._owned = None
