@@ -32,6 +32,8 @@ export const test = base.extend({
     const errors = [];
     const note = error => errors.push(String(error));
     page.on('pageerror', note);
+    // axe's second page was in front: what is behind has no focus and is drawn late.
+    await page.bringToFront();
     await use(page);
     page.off('pageerror', note);
     await closeAll(page);

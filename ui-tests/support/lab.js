@@ -74,6 +74,8 @@ export async function writeNotebook(page, cells) {
  */
 export async function openNotebook(page, cells, kernel) {
   const path = await writeNotebook(page, cells);
+  // A page that was reloaded opens the document of its address late: after the last test.
+  await closeAll(page);
   const args = { path, ...(kernel && { kernel: { id: kernel } }) };
   await execute(page, 'docmanager:open', args);
   await kernelIs(page, 'idle');

@@ -3,6 +3,7 @@ import {
   execute,
   kernelIs,
   notebook,
+  openLab,
   openNotebook,
   output,
   ready,
@@ -90,6 +91,8 @@ test('a run grows in its cell, and is read again without a kernel', async ({
   await expect(state(shown)).toHaveText('Done');
   await turn(1).getByText('Turn 1').click();
   await expect(shown.getByText("<class 'list'> 8")).toBeVisible();
+  // The reloaded page would open the notebook of its address once more, later.
+  await openLab(page);
 });
 
 test('the stop button of the toolbar cancels the run', async ({
