@@ -16,6 +16,7 @@ from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits
 from .child import ChildKernel
 from .folders import sweep
 from .provisioner import PREFIX
+from .sandbox import Bubblewrap
 
 LANGUAGES = ("python",)
 
@@ -54,6 +55,11 @@ class KernelPool:
         self._kernels: set[ChildKernel] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    def check(self) -> None:
+        """See that there is a sandbox; see `Kernels.check`."""
+        if not self._unsandboxed:
+            Bubblewrap.find()
 
     async def start(self) -> None:
         """Start the spares in the background. Without this the first `acquire` does."""

