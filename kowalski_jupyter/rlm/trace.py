@@ -63,6 +63,15 @@ class _Cell:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The document of a turn that has ended, which only a shorter `limit` changes, and its length as JSON."""
+
+    limit: int
+    document: dict[str, Any]
+    length: int
+
+
 @dataclass(slots=True)
 class _Turn:
     number: int
@@ -74,6 +83,7 @@ class _Turn:
     cells: list[_Cell] = field(default_factory=list)
     feedback: str | None = None
     fold: dict[str, Any] | None = None
+    kept: _Kept | None = None
 
     def cell(self, event: ev.CellStarted) -> _Cell:
         """Return the cell that an event is about, made when the reply's text did not show it."""
@@ -83,7 +93,14 @@ class _Turn:
         self.cells.append(_Cell(event.cell, event.language, event.code))
         return self.cells[-1]
 
-    def document(self, now: float, limit: int) -> dict[str, Any]:
+    def shown(self, now: float, limit: int) -> _Kept:
+        """Return the turn's document: a long run is shown ten times a second, and few of its turns change."""
+        if self.kept is None or self.kept.limit != limit or self.state != "done":
+            document = self._document(now, limit)
+            self.kept = _Kept(limit, document, len(json.dumps(document)))
+        return self.kept
+
+    def _document(self, now: float, limit: int) -> dict[str, Any]:
         return {
             "number": self.number,
             "state": self.state,
@@ -136,6 +153,7 @@ class Trace:
         self._turns: list[_Turn] = []
         self._cells: dict[str, _Cell] = {}
         self._calls: dict[int, dict[str, Any]] = {}
+        self._callers: dict[int, _Turn] = {}
         self._usage = {
             "turns": 0,
             "subcalls": 0,
@@ -148,6 +166,7 @@ class Trace:
         self._fold: dict[str, Any] | None = None
         self._approval: dict[str, str] | None = None
         self._limits: dict[str, float] = {"turns": 0, "seconds": 0.0}
+        self._text_chars = _TEXT_CHARS
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> Trace:
@@ -275,6 +294,7 @@ class Trace:
             "remembered": False,
         }
         self._calls[event.call] = row
+        self._callers[event.call] = self._turns[-1]
         if event.cell in self._cells:
             self._cells[event.cell].subcalls[event.call] = row
 
@@ -289,6 +309,7 @@ class Trace:
         row["reply"] = head_and_tail(event.error or event.reply, _SUBCALL_CHARS)
         row["seconds"] = round(event.seconds, 3)
         row["remembered"] = event.remembered
+        self._callers.pop(event.call).kept = None  # code may leave a call behind that ends in a later turn
         self._usage["subcalls_failed"] += bool(event.error)
         self._usage["subcalls_remembered"] += event.remembered
         self._count_tokens(event)
@@ -315,6 +336,8 @@ class Trace:
         for row in self._calls.values():
             if row["state"] in ("waiting", "running"):
                 row["state"], row["reply"] = "error", "stopped"
+        for turn in self._turns:
+            turn.kept = None
 
     def document(self) -> dict[str, Any]:
         """Return the run as docs/run-format.md describes it."""
@@ -349,12 +372,11 @@ class Trace:
 
     def _turn_documents(self, now: float) -> list[dict[str, Any]]:
         """Return the turns, with texts short enough for all of them to fit into a notebook's file."""
-        limit = _TEXT_CHARS
         while True:
-            turns = [turn.document(now, limit) for turn in self._turns]
-            if limit <= _SHORTEST or len(json.dumps(turns)) <= _DOCUMENT_CHARS:
-                return turns
-            limit //= 2
+            turns = [turn.shown(now, self._text_chars) for turn in self._turns]
+            if self._text_chars <= _SHORTEST or sum(turn.length for turn in turns) <= _DOCUMENT_CHARS:
+                return [turn.document for turn in turns]
+            self._text_chars //= 2
 
     def _end_turn(self, now: float) -> None:
         if self._turns and self._turns[-1].ended is None:

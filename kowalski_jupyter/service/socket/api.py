@@ -25,6 +25,7 @@ from kowalski_jupyter.rlm.steering import SteeringError
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
+from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, answer_line
 from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
@@ -77,6 +78,7 @@ class _Handler(RequestHandler):
     async def stream(self, live: LiveRun, after: int = 0) -> None:
         """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
 
+        A small answer's value comes with the last batch.
         Ends early, without an error, when the other side has gone.
         """
         self.set_header("Content-Type", "application/x-ndjson")
@@ -84,6 +86,8 @@ class _Handler(RequestHandler):
         try:
             await self.flush()
             async for batch in live.log.follow(after):
+                if live.log.finished and live.answer is not None and len(live.answer.data) <= SMALL_ANSWER:
+                    self.write(answer_line(live.id, live.answer))
                 self.write(_lines(batch))
                 await self.flush()
                 await live.log.wait_finished(_PACE)
