@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
@@ -78,6 +79,7 @@ async def ask(
                     looked_at = len(ended)
                     if block is not None:
                         on_block(block)
+                        await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
         if block is None:
             raise

@@ -350,7 +350,7 @@ class Trace:
         for row in self._calls.values():
             if row["state"] in ("waiting", "running"):
                 row["state"], row["reply"] = "error", "stopped"
-        for turn in self._turns:
+        for turn in [*self._turns[-1:], *self._callers.values()]:
             turn.kept = None
 
     def document(self) -> dict[str, Any]:
