@@ -130,7 +130,9 @@ test('the panel follows runs and cancels them', async ({ page, kernel }) => {
   );
   await execute(page, 'kowalski:open-panel');
   const panel = page.getByRole('region', { name: 'Kowalski runs' });
-  await expect(panel.getByText('This machine')).toBeVisible();
+  await expect(
+    panel.getByRole('heading', { name: 'This machine' })
+  ).toBeVisible();
   await runCell(page, 0);
   await startCell(page, 1);
   const run = panel

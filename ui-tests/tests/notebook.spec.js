@@ -20,6 +20,8 @@ test('Notebook shows a run and the panel as JupyterLab does', async ({
   await expect(run.getByText('I look at the notes first.')).toBeVisible();
   await page.keyboard.press('Control+Alt+k');
   const panel = page.getByRole('region', { name: 'Kowalski runs' });
-  await expect(panel.getByText('This machine')).toBeVisible();
+  await expect(
+    panel.getByRole('heading', { name: 'This machine' })
+  ).toBeVisible();
   await page.screenshot({ path: 'test-results/notebook.png' });
 });
