@@ -110,6 +110,34 @@ def grow(path: str, megabytes: int) -> str:
     return "written"
 
 
+def change_executables() -> str:
+    """Change the mode of each process's program by way of /proc, which leads to where the host has it."""
+    answers = set()
+    for link in Path("/proc").glob("[0-9]*/exe"):
+        try:
+            link.chmod(link.stat().st_mode)
+        except OSError as error:
+            answers.add(error.strerror or "")
+        else:
+            answers.add("changed")
+    return ",".join(sorted(answers))
+
+
+def open_folders() -> str:
+    """Every folder that a process has open: a way out of the sandbox's own file system, if it is another's."""
+    links = [link for link in Path("/proc").glob("[0-9]*/fd/*") if link.is_dir()]
+    return ",".join(str(link.readlink()) for link in links)
+
+
+def way_out() -> str:
+    """What lies at the top of what each process sees as its root, and around where it is."""
+    seen = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        for link in ("root", "cwd/../.."):
+            seen |= {path.name for path in (process / link).iterdir()}
+    return ",".join(sorted(seen - {path.name for path in Path("/").iterdir()}))
+
+
 def raise_limit(name: str) -> str:
     kind = getattr(resource, name)
     try:

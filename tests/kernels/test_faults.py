@@ -247,6 +247,7 @@ def test_a_kernel_that_is_killed_from_outside(root: Path) -> None:
 
 def test_a_kernel_that_does_not_start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
+        monkeypatch.setattr("kowalski_jupyter.kernels.pool.supported", lambda: False)  # a fork has its prelude
         monkeypatch.setattr("kowalski_jupyter.kernels.child.PRELUDE", "/nowhere")
         with pytest.raises(KernelError, match=r"did not start.*nowhere"):
             async with opened(root, unsandboxed=False):
