@@ -15,6 +15,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Bool, Instance
 from traitlets import List as ListTrait
 
+from . import seccomp
 from .base import KernelError, Limits
 from .cgroup import Cgroup
 from .folders import OwnedFolder
@@ -105,9 +107,11 @@ class SandboxProvisioner(LocalProvisioner):
                 self.process = cast("subprocess.Popen[bytes]", fork)
                 self._watch(os.dup(fork.status))
             else:
-                line = confine(cmd, info=writer)
-                line = self.cgroup.wrap(line) if self.cgroup else line
-                await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": (*descriptors, writer)})
+                with _readable(seccomp.program()) as filtered:
+                    line = confine(cmd, info=writer, seccomp=filtered)
+                    line = self.cgroup.wrap(line) if self.cgroup else line
+                    passed = tuple(each for each in (*descriptors, writer, filtered) if each is not None)
+                    await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": passed})
                 self._watch_process()
         except BaseException:
             os.close(reader)
@@ -195,6 +199,21 @@ class SandboxProvisioner(LocalProvisioner):
             self._exited.set_result(None)
         if self._watched is not None:
             asyncio.get_running_loop().remove_reader(self._watched)
+
+
+@contextlib.contextmanager
+def _readable(data: bytes) -> Iterator[int | None]:
+    """A descriptor that `data` can be read from, or None if there is none. It has to fit into a pipe."""
+    if not data:
+        yield None
+        return
+    reader, writer = os.pipe()
+    try:
+        with os.fdopen(writer, "wb") as file:
+            file.write(data)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 def _short_folder() -> Path:

@@ -169,6 +169,7 @@ class Bubblewrap:
         mounts: Sequence[Mount],
         limits: Limits,
         info: int,
+        seccomp: int | None = None,
         within: str = "",
     ) -> list[str]:
         """Return the command line that runs `command` confined.
@@ -179,13 +180,16 @@ class Bubblewrap:
             mounts: What else it may read.
             limits: `disk` is the size of its ``/tmp``.
             info: The descriptor on which bubblewrap reports the process id of the sandbox's first process.
+            seccomp: The descriptor that a filter of system calls can be read from (seccomp.py).
             within: Where the host's files are for whoever runs this line: see `zygote`.
         """
         # Bubblewrap's own program is there for all to see as /proc/1/exe: it has to lie where nothing can be changed.
         line = self._read_only() if self.can_nest and not within else []
         line.append(f"{within}{Path(self.path).resolve()}")
         line += [*self._isolation(), "--hostname", "sandbox", "--info-fd", str(info)]
-        line += ["--proc", "/proc", *_files(python, mounts, limits, within), "--chdir", WORK]
+        line += ["--seccomp", str(seccomp)] if seccomp is not None else []
+        # Root owns what is in /proc/sys, and bubblewrap leaves that as it is.
+        line += ["--proc", "/proc", "--remount-ro", "/proc", *_files(python, mounts, limits, within), "--chdir", WORK]
         for name, value in environment(HOME).items():
             line += ["--setenv", name, value]
         return [*line, "--", *command]

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import seccomp
 from .base import KernelError
 from .cgroup import Cgroup
 from .pipes import read_to_end
@@ -117,6 +118,7 @@ class Zygote:
             "arguments": [*arguments],
             "environment": environment(HOME) | {"PWD": WORK},
             "descriptors": [*passed],
+            "seccomp": seccomp.program().hex(),
         }
         if self._requests is None:
             raise ZygoteError("The zygote has been closed.")

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from kowalski_jupyter.kernels import cgroup, sandbox
+from kowalski_jupyter.kernels import cgroup, sandbox, seccomp
 from kowalski_jupyter.kernels.base import KernelError, Limits, SandboxMissingError
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.zygote import supported
@@ -68,6 +68,11 @@ async def attacked(root: Path, *, forks: bool) -> None:
             assert await attack("mount()") == "refused"
             assert await attack("remount('/usr')") == "refused"
             assert await attack("change_executables()") == "Read-only file system"
+            if seccomp.program():
+                assert await attack("forbidden_calls()") == ""
+                assert await attack("namespaces_by_clone()") == "ENOSYS,EPERM"
+                assert set((await attack("socket_families()")).split(",")) <= {"1.0", "2.0", "10.0", "16.0"}
+            assert await attack("successes()") == ""
             assert await attack("open_folders()") == ""
             assert await attack("way_out()") == ""
             for name in ("RLIMIT_AS", "RLIMIT_NPROC", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_CORE"):

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import launch
-from .join import die_with, join, set_name
+from .join import die_with, filter_calls, join, set_name
 
 INFO = 3
 """The descriptor on which bubblewrap tells the guard of the sandbox's first process."""
@@ -128,6 +128,7 @@ def _become_kernel(request: Mapping[str, Any], descriptors: Mapping[int, int]) -
         for kept in (*sorted(descriptors), 1 << 30):
             os.closerange(first, min(kept, os.sysconf("SC_OPEN_MAX")))
             first = kept + 1
+        filter_calls(bytes.fromhex(request["seccomp"]))
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(os.environ["PWD"])
