@@ -153,7 +153,9 @@ class Zygote:
             os.close(self._inside)
             self._inside = None
         elif self._process is not None:
-            self._process.kill()
+            # Bubblewrap's child, before it has been told who it is, would outlive it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110 - some milliseconds
             await asyncio.sleep(0.005)
 
@@ -171,7 +173,13 @@ class Zygote:
             quiet = subprocess.DEVNULL
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-                    line, stdin=quiet, stdout=quiet, stderr=quiet, env={}, pass_fds=(writer, theirs.fileno())
+                    line,
+                    stdin=quiet,
+                    stdout=quiet,
+                    stderr=quiet,
+                    env={},
+                    pass_fds=(writer, theirs.fileno()),
+                    start_new_session=True,
                 )
             finally:
                 os.close(writer)
