@@ -60,7 +60,11 @@ def test_going_away_stops_the_run_its_requests_and_its_kernel(open_desk: Open) -
 
     with ScriptedServer(script) as server:
         desk = open_desk(server, spares=0)
-        kernels = lambda: [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]  # noqa: E731
+
+        def kernels() -> list[psutil.Process]:
+            sandboxes = [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]
+            return [sandbox for sandbox in sandboxes if "--zygote" not in sandbox.cmdline()]
+
         with desk.client.run(desk.request("What?", {"notes": NOTES})) as batches:
             next(batches)
             until(lambda: len(server.requests) > 5)
