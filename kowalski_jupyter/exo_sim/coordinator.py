@@ -21,7 +21,7 @@ from typing import Any
 from kowalski_jupyter.exo_sim.api import Api
 from kowalski_jupyter.exo_sim.chat import Chat
 from kowalski_jupyter.exo_sim.cluster import Cluster, Member
-from kowalski_jupyter.exo_sim.faults import FaultError, Faults
+from kowalski_jupyter.exo_sim.faults import FaultError, Faults, inject
 from kowalski_jupyter.exo_sim.http import Exchange, Request, Server, send_json
 from kowalski_jupyter.exo_sim.nodes import Node, NodeError, listen_on, listen_on_all
 from kowalski_jupyter.exo_sim.placement import Place, PlacementError, choose, instance
@@ -164,7 +164,7 @@ class Coordinator:
             case "requests":
                 return [asdict(record) for record in self.chat.records[settings.get("since", 0) :]]
             case "inject":
-                return await self.faults.inject(str(settings.pop("fault", "")), settings)
+                return await inject(self.faults, str(settings.pop("fault", "")), settings)
             case "place":
                 try:
                     return await self.place(**settings)
