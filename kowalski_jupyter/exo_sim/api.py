@@ -184,7 +184,10 @@ class Api:
 
     def _placed(self, exchange: Exchange, model: Model, do: Callable[[], object]) -> None:
         send_json(exchange, encode(_received() | {"model_card": shapes.card(model)}))
-        do()
+        if self._cluster.refuse_placements > 0:
+            self._cluster.refuse_placements -= 1
+        else:
+            do()
 
     def _download(self, request: Request, exchange: Exchange) -> None:
         payload, problem = read_json(request, ("target_node_id", "shard_metadata"))

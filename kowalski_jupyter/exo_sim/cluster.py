@@ -193,9 +193,6 @@ class Cluster:
         self, model: Model, sharding: str = "Pipeline", meta: str = "MlxRing", min_nodes: int = 1
     ) -> Instance | None:
         """Do as `/place_instance` says; None if the master refuses, as it does without telling anybody."""
-        if self.refuse_placements > 0:
-            self.refuse_placements -= 1
-            return None
         try:
             chosen = choose(self.places(), model, sharding, meta, min_nodes)
         except PlacementError:

@@ -141,8 +141,6 @@ class Connection(asyncio.Protocol):
                 request = Request(head.method.decode(), head.target.decode("latin-1"), kind, b"".join(self._body))
                 self._server.handle(request, self)
             else:
-                if self._http.their_state is h11.MUST_CLOSE:
-                    self._close()
                 return
 
     def start(self, status: int, headers: Headers) -> None:

@@ -51,7 +51,9 @@ class Instance:
     async def _load(self) -> None:
         times = self.cluster.plan.timings
         self._all("RunnerIdle")
-        self._task("CreateRunner", boundInstance={"instance": self.body})
+        for node, runner in self.runners.items():
+            bound = {"instance": self.body, "boundRunnerId": runner, "boundNodeId": node}
+            self._task("CreateRunner", boundInstance=bound)
         for member in self.members:
             await self.cluster.downloads.obtain(member, self.model)
         if len(self.members) > 1:
