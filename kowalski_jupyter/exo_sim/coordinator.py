@@ -185,6 +185,8 @@ class Coordinator:
         order = request.target.removeprefix("/_sim").strip("/") or "tell"
         try:
             settings = json.loads(request.body or b"{}")
+            if not isinstance(settings, dict):
+                raise FaultError('Send the settings as a JSON object: {"fault": "kill_node", "node": 1}.')
             done = await self.do(order, settings)
         except (ValueError, FaultError) as error:
             send_json(exchange, encode({"error": str(error)}), 400)
