@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
 
-from kowalski_jupyter.exo_sim import Device, Model, Rule, Simulation, Timings
+from kowalski_jupyter.exo_sim import Asked, Device, Model, Rule, Simulation, Timings
 from kowalski_jupyter.exo_sim.plan import GIB
 from tests.exo_sim.support import MODEL, ask, asking, body_of, chat, exchange, finished, get, said, until, until_state
 
@@ -23,14 +23,21 @@ async def active_and_queued(sim: Simulation) -> tuple[int, int]:
 
 def test_eight_are_worked_on_and_the_others_wait_in_order() -> None:
     async def main() -> None:
-        async with Simulation(1, models=[MODEL], replies=LONG) as sim, AsyncExitStack() as stack:
+        go = asyncio.Event()
+
+        async def answer(_: Asked) -> str:
+            await go.wait()
+            return "done"
+
+        async with Simulation(1, models=[MODEL], replies=answer) as sim, AsyncExitStack() as stack:
             await sim.place(MODEL)
             for number in range(11):
-                await stack.enter_async_context(asking(sim.url, chat(str(number), max_tokens=40 + number)))
+                await stack.enter_async_context(asking(sim.url, chat(str(number))))
                 await until(lambda number=number: came(sim, number + 1))
             assert await active_and_queued(sim) == (8, 3)
             statuses = [task["TextGeneration"]["taskStatus"] for task in await generations(sim)]
             assert Counter(statuses) == {"Running": 1, "Pending": 10}
+            go.set()
             await until(lambda: finished_all(sim, 11))
             records = await sim.requests()
             assert [record.began for record in records] == sorted(record.began or 0 for record in records)
