@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx
 
-from kowalski_jupyter.models.transport import LoopbackTransport
+from kowalski_jupyter.models.transport import NearTransport
 from kowalski_jupyter.models.urls import api_base, is_loopback
 
 PATIENCE: Final = 2.0
@@ -27,8 +27,21 @@ def open_client(url: str, api_key: str | None, *, connect: float) -> httpx.Async
         timeout=httpx.Timeout(None, connect=connect),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
         verify=secure,
-        transport=LoopbackTransport(connect) if near else None,
+        transport=NearTransport(connect) if near else None,
         trust_env=not near,
+    )
+
+
+def open_near_client(*, connect: float) -> httpx.AsyncClient:
+    """Return a client for any number of servers in the user's own network; whoever asks for it closes it.
+
+    No proxy is asked for them. Like `open_client` it has no read timeout.
+    """
+    return httpx.AsyncClient(
+        headers={"Accept-Encoding": "identity"},
+        transport=NearTransport(connect),
+        verify=False,  # noqa: S501 (there is no TLS to it)
+        trust_env=False,
     )
 
 

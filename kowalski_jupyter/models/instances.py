@@ -20,8 +20,8 @@ class Runner:
 
     Attributes:
         node: the device's id.
-        state: exo's word without its prefix: ``Idle``, ``Loading``, ``WarmingUp``, ``Ready``, ``Running``, ``Failed`` …;
-            empty if the cluster does not say.
+        state: exo's word without its prefix, ``Idle``, ``Loading``, ``WarmingUp``, ``Ready``, ``Running``, ``Failed``
+            …; empty if the cluster does not say.
         layers_loaded: while it loads; else 0.
         layers: of that device's share, while it loads; else 0.
         error: the first line of what went wrong; else empty.
