@@ -20,6 +20,7 @@ from kowalski_jupyter.cluster.exo.views import Device
 from kowalski_jupyter.cluster.health import take_snapshot
 from kowalski_jupyter.cluster.history import History
 from kowalski_jupyter.cluster.known import KnownNodes
+from kowalski_jupyter.cluster.models import ClusterModels
 from kowalski_jupyter.cluster.snapshot import DeviceHealth, Snapshot
 from kowalski_jupyter.cluster.traffic import Traffic
 from kowalski_jupyter.cluster.watch import Watch
@@ -48,12 +49,14 @@ class Cluster:
         snapshot: all that is known. Replaced, never changed.
         traffic: whoever sends requests to a cluster says so here.
         exo: asks nodes.
+        models: what is loaded on them, and gets models loaded.
     """
 
     def __init__(self, known: Path, addresses: Sequence[str] = (), *, local: str = LOCAL) -> None:
         self.snapshot = Snapshot()
         self.traffic = Traffic()
         self.exo = ExoClient()
+        self.models = ClusterModels(self)
         self.alerts = AlertBook()
         self._discovery = Discovery(self.exo, KnownNodes(known), addresses, local)
         self._watches: list[Watch] = []
@@ -80,6 +83,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Stop watching and close all connections."""
+        await self.models.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -177,7 +181,7 @@ class Cluster:
     def _publish(self) -> None:
         self.snapshot = take_snapshot(self._watches, self.traffic, self.alerts)
         for watch in self._watches:
-            watch.returned.clear()
+            watch.returned, watch.new_master = [], False
         self._record()
         self._discovery.note(url for watch in self._watches for url in watch.reachable)
         for watcher in list(self._watchers):

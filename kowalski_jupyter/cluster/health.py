@@ -26,6 +26,8 @@ _HOT: Final = 90.0
 _HOT_OVER: Final = 82.0
 _GIB: Final = 1 << 30
 
+_NEW_MASTER: Final = "exo has chosen a new master: every model was unloaded. A run loads again what it needs."
+
 _STATES: Final = {
     "": "its runner has not started",
     "Idle": "its runner has just started",
@@ -53,7 +55,10 @@ def take_snapshot(watches: Sequence[Watch], traffic: Traffic, alerts: AlertBook)
     traffic.keep_only(set(instances))
     _note_devices(devices, [device for watch in watches for device in watch.returned], alerts)
     _note_instances(instances, alerts)
-    clusters = {watch.key: ClusterHealth(watch.url, watch.session, watch.state.index) for watch in watches}
+    for watch in watches:
+        if watch.new_master:
+            alerts.happened("master changed", "warning", watch.key, _NEW_MASTER)
+    clusters = {watch.key: ClusterHealth(watch.url, watch.session, watch.since, watch.state.index) for watch in watches}
     return Snapshot(now, clusters, devices, instances, alerts.all())
 
 

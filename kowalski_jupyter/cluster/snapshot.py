@@ -85,11 +85,13 @@ class ClusterHealth:
     Attributes:
         url: base URL of the node that is asked about it; None if none answers now.
         session: grows by one with each new master. What was placed or asked under an earlier one is gone.
+        since: when that master was noticed, in seconds since the epoch.
         index: of the last event that it has applied.
     """
 
     url: str | None
     session: int = 0
+    since: float = 0.0
     index: int | None = None
 
 

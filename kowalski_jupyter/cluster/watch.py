@@ -24,6 +24,8 @@ class Watch:
         url: base URL of the node that is asked; None if none answers.
         state: as it was said last.
         session: grows by one with each new master.
+        since: when that master was noticed, in seconds since the epoch.
+        new_master: whether that was since the last look.
         lost: devices that are gone, and since when.
         returned: devices that took the place of one that was lost, since the last look.
     """
@@ -33,6 +35,8 @@ class Watch:
         self.url: str | None = url
         self.state = ClusterState()
         self.session = 0
+        self.since = time.time()
+        self.new_master = False
         self.lost: dict[str, tuple[Device, float]] = {}
         self.returned: list[Device] = []
         self.reaches = Reaches(client)
@@ -89,6 +93,7 @@ class Watch:
         before, self.state, self.url = self.state, state, url
         if before.index is not None and state.index is not None and state.index < before.index:
             self.session += 1
+            self.since, self.new_master = time.time(), True
         now = time.monotonic()
         if state.stamp != before.stamp:
             self._stamped = now
