@@ -37,6 +37,10 @@ _SEARCH: Final = 3.0
 """Seconds between two searches for clusters that are not known yet, while somebody looks."""
 
 
+_FIRST_SEARCH: Final = 0.5
+"""Seconds that somebody who asks waits for the first cluster to be found."""
+
+
 class Cluster:
     """All clusters of the user's. Belongs to one event loop; begins to watch when it is first asked for something.
 
@@ -106,13 +110,10 @@ class Cluster:
         return lambda: self._watchers.discard(watcher)
 
     async def look(self) -> Snapshot:
-        """Look now, and return what is there. Where no cluster is known, wait until the first search has found one."""
+        """Look now, and return what is there. Where no cluster is known, the first search gets half a second."""
         self.start()
         if not self._watches:
-            waits = [asyncio.create_task(event.wait()) for event in (self._found, self._searched)]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            await self._first_search()
         await self._look(fresh=True)
         return self.snapshot
 
@@ -120,6 +121,15 @@ class Cluster:
         """Return the history of a device (`History.trend`)."""
         history = self._histories.get(_history_key(health.device))
         return [] if history is None else history.trend(field, time.time(), seconds)
+
+    async def _first_search(self) -> None:
+        """Wait until a search has found something, or has ended, or takes too long: machines that are off do not say so."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._found, self._searched)]
+        try:
+            await asyncio.wait(waits, timeout=_FIRST_SEARCH, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _search(self) -> None:
         """Search for clusters, for ever."""

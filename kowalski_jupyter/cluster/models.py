@@ -84,10 +84,7 @@ class ClusterModels:
             except ModelError as error:
                 refused = error
                 continue
-            names = [
-                device_name(snapshot.devices[node].device) for node in chosen.instance.nodes if node in snapshot.devices
-            ]
-            where = f"on {_listed(names)}" if names else f"on {len(chosen.instance.nodes)} devices"
+            where = _on(chosen.instance, snapshot)
             report(f"loading {name} {where}", None, None)
             await self._exo.create(url, chosen.body)
             return await wait_until_ready(self._cluster, key, chosen.instance, report, where)
