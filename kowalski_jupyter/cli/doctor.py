@@ -8,14 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from jupyter_core.paths import jupyter_config_path, jupyter_path
 from jupyter_server.extension.config import ExtensionConfigManager
 
+from kowalski_jupyter.cluster.health import device_name
+from kowalski_jupyter.cluster.snapshot import Snapshot
 from kowalski_jupyter.kernels.base import KernelError
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.models.discover import ModelSettings, survey
 from kowalski_jupyter.service.config import Kowalski
+
+_TROUBLE: Final = {
+    "stale": "its cluster has not heard of it for some seconds",
+    "unreachable": "it is in the cluster, but its API cannot be reached from here",
+    "lost": "it does not answer any more",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,9 @@ class Check:
 
 
 def examine(config: Kowalski | None = None) -> list[Check]:
-    """Look for models, kernels, the sandbox and both extensions. Takes under a second."""
+    """Look for models, devices, kernels, the sandbox and both extensions. Takes about a second."""
     config = config or Kowalski()
-    return [*_models(config), _kernel(), _sandbox(), _browser_extension(), _server_extension()]
+    return [*_models(config), *_devices(config), _kernel(), _sandbox(), _browser_extension(), _server_extension()]
 
 
 def report(checks: Sequence[Check]) -> str:
@@ -56,6 +65,31 @@ def _models(config: Kowalski) -> list[Check]:
     if not some:
         checks.append(Check("a model", ok=False, detail="none of the above answers", fix=checks[-1].fix))
     return checks
+
+
+def _devices(config: Kowalski) -> list[Check]:
+    """Return a check for each device of the exo cluster, or one that says how to bring one in."""
+    with ThreadPoolExecutor(1) as aside:
+        snapshot = aside.submit(asyncio.run, _look(config)).result()
+    checks = []
+    for health in snapshot.devices.values():
+        name, ok = f"device: {device_name(health.device)}", health.condition == "ok"
+        runs = [each for each in snapshot.instances.values() if health.device.id in each.instance.nodes]
+        models = ", ".join(f"{each.instance.model} ({each.problem or 'ready'})" for each in runs) or "no model loaded"
+        detail = f"{health.url}, {models}" if ok else _TROUBLE[health.condition]
+        checks.append(
+            Check(name, ok, detail, "" if ok else "see that exo runs on it, in the same network", needed=False)
+        )
+    lack = Check("devices", ok=False, detail="no exo cluster", fix="uv run exo, on any of your devices", needed=False)
+    return checks or [lack]
+
+
+async def _look(config: Kowalski) -> Snapshot:
+    cluster = config.open_cluster()
+    try:
+        return await cluster.look()
+    finally:
+        await cluster.close()
 
 
 def _kernel() -> Check:

@@ -123,7 +123,7 @@ class Cluster:
         return [] if history is None else history.trend(field, time.time(), seconds)
 
     async def _first_search(self) -> None:
-        """Wait until a search has found something, or has ended, or takes too long: machines that are off do not say so."""
+        """Wait for what a search finds first, or for its end, but not long: a machine that is off does not refuse."""
         waits = [asyncio.create_task(event.wait()) for event in (self._found, self._searched)]
         try:
             await asyncio.wait(waits, timeout=_FIRST_SEARCH, return_when=asyncio.FIRST_COMPLETED)

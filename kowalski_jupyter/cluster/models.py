@@ -51,6 +51,14 @@ class ClusterModels:
             return read_catalogue(entries, downloaded, instances, [health.device for health in snapshot.members(key)])
         return []
 
+    async def known_as(self, model: str, cluster: str) -> str | None:
+        """Return the id under which a cluster knows a model, given by it or by its last part; None if it does not."""
+        url = self._cluster.snapshot.clusters[cluster].url
+        try:
+            return full_id(model, await self._known(url) if url else [])
+        except ModelError:
+            return None
+
     async def load(
         self,
         model: str,
