@@ -29,7 +29,6 @@ class Device:
         temperature: of the GPU, in degrees Celsius.
         power: of the whole device, in watts.
         last_seen: when the master heard of it last, in seconds since the epoch by the master's clock.
-        present: whether it is in the cluster's topology.
         addresses: base URLs where its API may be, likeliest first; not yet confirmed.
     """
 
@@ -47,7 +46,6 @@ class Device:
     temperature: float | None = None
     power: float | None = None
     last_seen: float | None = None
-    present: bool = True
     addresses: tuple[str, ...] = ()
 
 
