@@ -91,7 +91,7 @@ class Watch:
 
     def _take(self, url: str, state: ClusterState) -> None:
         before, self.state, self.url = self.state, state, url
-        if before.index is not None and state.index is not None and state.index < before.index:
+        if state.begins_anew(before):
             self.session += 1
             self.since, self.new_master = time.time(), True
         now = time.monotonic()

@@ -41,6 +41,7 @@ def read_state(parts: Mapping[str, Any], source: str) -> ClusterState:
         devices={device.id: device for device in _devices(parts, seen, source)},
         instances={each.id: each for each in read_instances(parts.get("instances"), parts.get("runners"))},
         tasks=tuple(_tasks(parts.get("tasks"))),
+        runners=frozenset(key for key, _ in _items(parts.get("runners"))),
         index=_index(parts.get("lastEventAppliedIdx")),
         stamp=max(seen.values(), default=None),
     )
