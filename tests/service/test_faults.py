@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from kowalski_jupyter.kernels.folders import sweep
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE, _thread_host, connect
 from kowalski_jupyter.service.socket.client import ServiceClient, ServiceError
@@ -168,6 +169,17 @@ def test_data_outside_the_data_folder_is_refused(open_desk: Open, tmp_path: Path
 
     assert answer.status_code == 400
     assert "must lie in" in answer.json()["error"]
+
+
+def test_another_service_that_tidies_up_leaves_the_socket_of_a_living_one(open_desk: Open) -> None:
+    with ScriptedServer([]) as server:
+        host = open_desk(server).host
+        folder = Path(host.socket).parent
+        os.utime(folder, (0, 0))  # long past the age from which a folder may be a leftover
+        sweep(folder.parent, folder.name)
+
+        with ServiceClient(host.socket, host.token) as client:
+            assert client.alive()
 
 
 def test_a_stale_socket_falls_back_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
 /** What the user can do with a run from the panel, against a stand-in of the server. */
-import { expect, test } from '@playwright/test';
-
 import { expectAccessible } from '../support/axe.js';
 import { folded, run, waiting } from '../support/documents.js';
+import { expect, test } from '../support/fixtures.js';
 import { execute, openLab, setTheme, THEMES } from '../support/lab.js';
 import { fakeServer, RUNS, status, summary } from '../support/server.js';
 
@@ -203,7 +202,6 @@ test('a run that broke off says how to continue it', async ({ page }) => {
   await expect(
     panel.getByRole('region', { name: 'Best answer so far' })
   ).toBeVisible();
-  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
   await panel.getByRole('button', { name: 'Copy' }).first().click();
   await expect(panel.getByRole('button', { name: 'Copied' })).toBeVisible();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from tornado.httpserver import HTTPServer
@@ -19,6 +17,7 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, RequestHandler
 
 from kowalski_jupyter._version import __version__
+from kowalski_jupyter.kernels.folders import OwnedFolder
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
@@ -186,8 +185,9 @@ class ApiServer:
     """
 
     def __init__(self, service: Service) -> None:
-        self._folder: Path = runtime_folder()
-        self.socket = self._folder / "api.sock"
+        # Owned, or another service would take it for the leftover of one that died, and remove it.
+        self._folder = OwnedFolder(runtime_folder())
+        self.socket = self._folder.path / "api.sock"
         self.token = secrets.token_urlsafe(24)
         context = {"service": service, "token": self.token}
         run = r"/runs/([\w.-]+)"  # a child run has dots in its id
@@ -217,7 +217,7 @@ class ApiServer:
         """Stop listening, close what is open, remove the socket."""
         self._server.stop()
         await self._server.close_all_connections()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
 
 def _no_log(_: RequestHandler) -> None:
