@@ -31,6 +31,11 @@ from kowalski_jupyter.exo_sim.shapes import encode
 from kowalski_jupyter.exo_sim.wire import Link
 
 LONG_AGO = -1e9
+"""When those joined that are there from the beginning."""
+
+GIGA = 1_000_000_000
+PHANTOM = 1000
+"""The index of the first node without a process."""
 
 
 class Coordinator:
@@ -66,7 +71,7 @@ class Coordinator:
             self.cluster.join(self._make_node(device, LONG_AGO).member, pause=False)
         await asyncio.gather(*(node.start(each) for node, each in zip(self.nodes, listening, strict=True)))
         for number in range(self.plan.phantoms):
-            index = len(self.nodes) + number
+            index = PHANTOM + number
             address = f"127.0.{1 + number // 250}.{1 + number % 250}"
             self.cluster.join(Member(index, address, Device(name=f"phantom-{number + 1}"), LONG_AGO), pause=False)
         control = listen_on("127.0.0.1", self.plan.control_port)
@@ -123,7 +128,9 @@ class Coordinator:
         if made is None:
             raise FaultError(f"{model} cannot be placed: a node has just gone.")
         if wait:
-            await made.ready.wait()
+            await made.settled.wait()
+            if not made.ready.is_set():
+                raise FaultError(f"{model} was deleted before it was ready.")
         return made.id
 
     def _only(self, on: list[int] | None) -> list[Place]:
@@ -156,12 +163,14 @@ class Coordinator:
             "queued": len(found.queue),
         }
 
-    async def do(self, order: str, settings: dict[str, Any]) -> Any:
+    async def do(self, order: str, settings: Any) -> Any:
         """Carry out an order of whoever runs the simulation.
 
         Raises:
             FaultError: in one line, what is wrong with it.
         """
+        if not isinstance(settings, dict):
+            raise FaultError('Give the settings as a JSON object, such as {"fault": "kill_node", "node": 1}.')
         match order:
             case "tell":
                 return self.tell()
@@ -203,9 +212,6 @@ class Coordinator:
             node.kill()
         self._control.close()
         await self.replies.close()
-
-
-GIGA = 1_000_000_000
 
 
 async def _serve(end: socket.socket) -> None:

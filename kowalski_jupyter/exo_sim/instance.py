@@ -34,6 +34,7 @@ class Instance:
         self.states: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         self.ready = asyncio.Event()
+        self.settled = asyncio.Event()  # loaded once, or gone
         self.whole = asyncio.Event()
         self.whole.set()
         self.counted = 0
@@ -72,6 +73,7 @@ class Instance:
         await self._step(times.warm_up)
         self._all("RunnerReady", prefillServerPort=None)
         self.ready.set()
+        self.settled.set()
         self.cluster.event()
         self._admit(asyncio.get_running_loop().time())
 
@@ -129,11 +131,12 @@ class Instance:
 
     async def _reply(self, job: Job, began: float) -> float:
         """Say the reply; return when it ended by its own pace, in the loop's time."""
-        job.answer.prefill(0, job.prompt_tokens)
+        prompt = job.count_prompt()
+        job.answer.prefill(0, prompt)
         reply = self.cluster.replies.at_once(job.payload)
         if reply is None:
             reply = await self.cluster.replies.make(job.payload, job.record.id)
-        return await Speech(job, self.model, reply, self.slow()).say(began, self._until)
+        return await Speech(job, self.model, reply, self.slow(), prompt).say(began, self._until)
 
     async def _until(self, since: float, seconds: float) -> float:
         """Wait until so long after a moment of the loop's time, and while a node is missing; return that moment."""
@@ -171,6 +174,8 @@ class Instance:
 
     def end(self, each: Callable[[Job], None]) -> None:
         """Be no more; `each` says what becomes of the requests."""
+        self.ready.clear()
+        self.settled.set()
         for job in self._drop():
             self.cluster.done(job)
             each(job)

@@ -120,6 +120,32 @@ def test_a_killed_master_takes_all_instances_along_and_leaves_zombies() -> None:
     asyncio.run(main())
 
 
+def test_who_comes_and_goes_during_an_election_does_not_save_the_session() -> None:
+    async def main() -> None:
+        async with Simulation(3, models=[MODEL], speed=10) as sim:
+            await sim.place(MODEL, on=[1])
+            await sim.inject("kill_master")
+            await sim.inject("kill_node", node=2)
+            await sim.inject("node_back", node=0)
+            await until_state(sim, "instances", lambda found: not found, node=1)
+            assert (await sim.tell())["master"] == 1
+            assert set((await get(sim.url, "/state/topology"))["nodes"]) == {sim.node_ids[0], sim.node_ids[1]}
+
+    asyncio.run(main())
+
+
+def test_a_placement_that_is_waited_for_fails_with_its_instance() -> None:
+    async def main() -> None:
+        async with Simulation(2, models=[MODEL], speed=1) as sim:
+            placing = asyncio.ensure_future(sim.place(MODEL))
+            await until_state(sim, "instances", bool)
+            await sim.inject("delete_instance")
+            with pytest.raises(SimulationError, match="was deleted before it was ready"):
+                await placing
+
+    asyncio.run(main())
+
+
 def test_commands_wait_for_an_election_without_a_byte_and_then_go_on_together() -> None:
     async def main() -> None:
         async with Simulation(2, models=[MODEL], speed=10) as sim:
