@@ -186,3 +186,9 @@ def test_numbers_that_no_device_has() -> None:
     }
     device = read(parts, LAN).devices["n"]
     assert (device.memory_total, device.memory_available, device.gpu, device.temperature) == (None, 0, 1.0, None)
+
+
+def test_a_stranger_cannot_send_us_to_every_address_there_is() -> None:
+    many = {"n": {"interfaces": [{"ipAddress": f"10.0.{number}.1"} for number in range(200)]}}
+    assert len(addresses(None, many, LAN)["n"]) == 16
+    assert len(read({"topology": {"nodes": [str(number) for number in range(5000)]}}, LAN).devices) == 1000

@@ -14,6 +14,7 @@ from kowalski_jupyter.models.instances import read_instances, size, tag
 _UNKNOWN: Final = {"", "unknown", "unknown model", "unknown chip"}
 _IN_FLIGHT: Final = {"Pending", "Running"}
 _NAME_LENGTH: Final = 80
+_MOST_DEVICES: Final = 1000
 _MOST: Final = 1e9
 """Of any figure that is one: JSON may hold more than a float does."""
 
@@ -67,7 +68,7 @@ def _devices(
     profiles = dict(_items(parts.get("nodeProfiles")))
     # Identities are kept of nodes long gone, so that they prove nothing.
     nodes = list(seen) or present_nodes(parts.get("topology")) or list(profiles)
-    for node in nodes:
+    for node in nodes[:_MOST_DEVICES]:
         old = _body(profiles, node)
         identity = _body(parts.get("nodeIdentities"), node) or old
         memory = _body(parts.get("nodeMemory"), node) or _body(old, "memory")
