@@ -1,16 +1,18 @@
-"""HTTP/1.1 to servers on this machine, with as little between a request and its socket as possible.
+"""HTTP/1.1 to servers on this machine or near it, with as little between a request and its socket as possible.
 
 httpx's own transport spends about a millisecond on a request: locks, cancel scopes and look-ups for
 loops that are not in use here. To a model that answers at once that is most of a sub-call. This one
 lets `h11`, which httpx uses too, do the protocol on a plain asyncio connection, and has nothing else to
-do: there is no proxy, no TLS and no HTTP/2 on the loopback interface.
+do: there is no proxy, no TLS and no HTTP/2 on the way to one of the user's own devices.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -21,9 +23,12 @@ _IDLE_SECONDS: Final = 30.0
 _MOST_UNREAD: Final = 1 << 20
 """Bytes of a response that may wait here to be read; the rest waits with the server."""
 
+_Server = tuple[str, int]
+"""Host and port."""
 
-class LoopbackTransport(httpx.AsyncBaseTransport):
-    """A pool of connections, kept open between requests. Belongs to one event loop.
+
+class NearTransport(httpx.AsyncBaseTransport):
+    """A pool of connections to any number of servers, kept open between requests. Belongs to one event loop.
 
     Args:
         connect: seconds to wait for a connection.
@@ -31,7 +36,7 @@ class LoopbackTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, connect: float) -> None:
         self._connect = connect
-        self._idle: list[_Connection] = []
+        self._idle: defaultdict[_Server, list[_Connection]] = defaultdict(list)
         self._open: set[_Connection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -40,7 +45,8 @@ class LoopbackTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: as httpx's own transport would.
         """
-        connection = self._reusable() or await self._connected(request.url)
+        server = (request.url.host, request.url.port or 80)
+        connection = self._reusable(server) or await self._connected(server)
         try:
             response = await connection.exchange(request)
         except BaseException:
@@ -63,23 +69,24 @@ class LoopbackTransport(httpx.AsyncBaseTransport):
     def release(self, connection: _Connection) -> None:
         """Take a connection back: to use it again if its response was read to the end, else to close it."""
         if connection in self._open and connection.reset():
-            self._idle.append(connection)
+            self._idle[connection.server].append(connection)
         else:
             self._close(connection)
 
-    def _reusable(self) -> _Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
+    def _reusable(self, server: _Server) -> _Connection | None:
+        idle = self._idle[server]
+        while idle:
+            connection = idle.pop()
             if connection.is_alive():
                 return connection
             self._close(connection)
         return None
 
-    async def _connected(self, url: httpx.URL) -> _Connection:
+    async def _connected(self, server: _Server) -> _Connection:
         try:
             async with asyncio.timeout(self._connect):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    _Connection, url.host, url.port or 80
+                    functools.partial(_Connection, server), *server
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
@@ -96,7 +103,8 @@ class LoopbackTransport(httpx.AsyncBaseTransport):
 class _Connection(asyncio.Protocol):
     """One connection, with one exchange on it at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: _Server) -> None:
+        self.server = server
         self._protocol = h11.Connection(h11.CLIENT)
         self._transport: asyncio.Transport | None = None
         self._used = time.monotonic()
@@ -207,7 +215,7 @@ class _Connection(asyncio.Protocol):
 class _Body(httpx.AsyncByteStream):
     """The body of one response. Closing it before its end closes the connection."""
 
-    def __init__(self, transport: LoopbackTransport, connection: _Connection) -> None:
+    def __init__(self, transport: NearTransport, connection: _Connection) -> None:
         self._transport = transport
         self._connection = connection
         self._closed = False
