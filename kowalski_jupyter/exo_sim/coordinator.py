@@ -195,7 +195,7 @@ class Coordinator:
         try:
             settings = json.loads(request.body or b"{}")
             done = await self.do(order, settings)
-        except (ValueError, FaultError) as error:
+        except (ValueError, FaultError, NodeError) as error:
             send_json(exchange, encode({"error": str(error)}), 400)
         else:
             send_json(exchange, encode(done))
@@ -226,8 +226,9 @@ async def _serve(end: socket.socket) -> None:
     async def carry_out(told: dict[str, Any]) -> None:
         try:
             done = await coordinator.do(told["op"], told["settings"])
-        except FaultError as error:
-            link.send({"op": "failed", "id": told["id"], "error": str(error)})
+        except Exception as error:  # noqa: BLE001 (whoever gave the order waits for an answer)
+            said = str(error) if isinstance(error, FaultError | NodeError) else repr(error)
+            link.send({"op": "failed", "id": told["id"], "error": said})
         else:
             link.send({"op": "done", "id": told["id"], "result": done})
 

@@ -124,6 +124,8 @@ class Instance:
         ended = began
         try:
             ended = await self._reply(job, began)
+        except Exception as error:  # noqa: BLE001 (a rule that cannot be carried out must not look like a zombie)
+            job.answer.error(f"The simulation failed: {error!r}")
         finally:
             self.active.pop(job, None)
             self.cluster.done(job)

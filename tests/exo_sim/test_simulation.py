@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 
@@ -56,6 +57,17 @@ def test_a_function_makes_the_replies_now_or_later() -> None:
             assert {asked.id for asked in seen} == {record.id for record in await sim.requests()}
 
     asyncio.run(main())
+
+
+def test_a_rule_that_cannot_be_carried_out_says_so() -> None:
+    async def main() -> bytes:
+        async with Simulation(1, models=[MODEL], replies=Rule("(a)?", text=r"\7")) as sim:
+            await sim.place(MODEL)
+            return await ask(sim.url, chat())
+
+    assert b'{"error":{"message":"The simulation failed: ' in asyncio.run(main())
+    with pytest.raises(re.error):
+        Simulation(replies=Rule("("))
 
 
 def test_replies_may_come_from_another_server() -> None:
