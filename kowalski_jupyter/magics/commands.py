@@ -145,6 +145,13 @@ def _devices(session: Session) -> None:
     _say(devices.devices(session))
 
 
+def _watch(session: Session) -> Any:
+    """`%rlm watch`: the same, live, as a widget of the notebook."""
+    from kowalski_jupyter.magics.widget import DeviceWidget  # noqa: PLC0415 (seldom used)
+
+    return DeviceWidget(session.rlm())
+
+
 def _models(session: Session) -> None:
     """`%rlm models`: what exo has loaded, has on a disk, and could load."""
     _say(devices.models(session))
@@ -187,6 +194,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "export": _export,
     "last": _last,
     "devices": _devices,
+    "watch": _watch,
     "models": _models,
     "load": _load,
     "unload": _unload,
