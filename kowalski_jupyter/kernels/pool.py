@@ -6,8 +6,9 @@ import asyncio
 import secrets
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -15,9 +16,10 @@ from . import cgroup
 from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits
 from .child import ChildKernel
 from .folders import sweep
+from .foreign import ForeignKernel
+from .installed import available, find
+from .languages import LANGUAGES
 from .provisioner import PREFIX
-
-LANGUAGES = ("python",)
 
 
 class KernelPool:
@@ -33,6 +35,7 @@ class KernelPool:
         spares: How many kernels are kept warm.
         unsandboxed: Run without a sandbox: the user's decision, never a fallback.
         python: The interpreter of the kernels.
+        chosen: Names of kernelspecs by language, where the user has chosen one.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class KernelPool:
         spares: int = 1,
         unsandboxed: bool = False,
         python: str = sys.executable,
+        chosen: Mapping[str, str] | None = None,
     ) -> None:
         self._root = root
         self._limits = limits or Limits()
         self._spares = spares
         self._unsandboxed = unsandboxed
         self._python = python
+        self._chosen = dict(chosen or {})
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._warm: list[asyncio.Task[ChildKernel]] = []
         self._kernels: set[ChildKernel] = set()
@@ -59,6 +64,10 @@ class KernelPool:
         """Start the spares in the background. Without this the first `acquire` does."""
         self._refill()
 
+    def languages(self) -> Sequence[str]:
+        """Return what can run here; see `Kernels.languages`."""
+        return available(self._chosen)
+
     async def acquire(
         self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
     ) -> ChildKernel:
@@ -67,7 +76,10 @@ class KernelPool:
             raise KernelError("The kernels have been shut down.")
         if language not in LANGUAGES:
             raise KernelError(f"There is no kernel for {language!r}. There are: {', '.join(LANGUAGES)}.")
-        kernel = await (self._start(data) if any(item.source for item in data) else self._take())
+        if language != "python":
+            kernel = await self._started(self._foreign(language, data))
+        else:
+            kernel = await (self._start(data) if any(item.source for item in data) else self._take())
         try:
             await kernel.load(data, calls, functions)
         except BaseException:
@@ -111,20 +123,39 @@ class KernelPool:
         return await self._start(())
 
     async def _start(self, data: Sequence[DataItem]) -> ChildKernel:
+        return await self._started(ChildKernel(self._folder(), items=data, **self._options()))
+
+    def _foreign(self, language: str, data: Sequence[DataItem]) -> ForeignKernel:
+        """Return a kernel of another language that is not started yet."""
+        chosen = self._chosen.get(language, "")
+        installed = find(language, chosen)
+        if installed is None:
+            what = (
+                f"The kernel {chosen!r} that you chose is" if chosen else f"A kernel for {LANGUAGES[language].title} is"
+            )
+            raise KernelError(f"{what} not installed. `jupyter kowalski kernels add {language}` installs one.")
+        return ForeignKernel(
+            self._folder(), language=LANGUAGES[language], installed=installed, items=data, **self._options()
+        )
+
+    def _folder(self) -> Path:
+        return self._root / f"{PREFIX}{secrets.token_hex(6)}"
+
+    def _options(self) -> dict[str, Any]:
         if self._context is None:
             self._context = zmq.Context()
             cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
-        kernel = ChildKernel(
-            self._root / f"{PREFIX}{secrets.token_hex(6)}",
-            context=self._context,
-            limits=self._limits,
-            python=self._python,
-            unsandboxed=self._unsandboxed,
-            items=data,
-            on_closed=self._kernels.discard,
-        )
+        return {
+            "context": self._context,
+            "limits": self._limits,
+            "python": self._python,
+            "unsandboxed": self._unsandboxed,
+            "on_closed": self._kernels.discard,
+        }
+
+    async def _started(self, kernel: ChildKernel) -> ChildKernel:
         self._kernels.add(kernel)
         try:
             await kernel.start()

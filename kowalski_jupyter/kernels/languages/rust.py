@@ -1,0 +1,94 @@
+"""Rust: evcxr, which compiles each cell into a library and loads it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from kowalski_jupyter.kernels.base import Limits, Output
+from kowalski_jupyter.kernels.sandbox import Mount
+
+from .language import Language, Opening, prelude
+
+
+class Rust(Language):
+    """Evcxr speaks TCP only, and runs cells in a child process of its own, which an interrupt ends."""
+
+    name = "rust"
+    title = "Rust"
+    tags = ("rust", "rs")
+    kernelspecs = ("rust", "evcxr")
+    interrupt = "end"
+    late_outputs = True
+
+    def environment(self, limits: Limits) -> Mapping[str, str]:
+        """Lead to the compiler, past rustup's proxies: those want a home."""
+        del limits
+        root = _sysroot()
+        return {
+            "PATH": f"{root}/bin:/usr/local/bin:/usr/bin:/bin" if root else "/usr/local/bin:/usr/bin:/bin",
+            "CARGO_HOME": "/tmp/.cargo",  # noqa: S108 - the sandbox's own /tmp
+            "CARGO_NET_OFFLINE": "true",
+            "CARGO_TERM_COLOR": "never",
+            "EVCXR_TMPDIR": "/tmp/.evcxr",  # noqa: S108 - as well
+        }
+
+    def understood(self, output: Output) -> Output:
+        """Take a panic, of which evcxr makes nothing, for an error; the prelude's hook tells of it."""
+        if output.kind == "stdout" and output.text.startswith(_PANIC):
+            return Output("error", f"panicked: {output.text.removeprefix(_PANIC).strip()}")
+        return output
+
+    def lost(self, error: str) -> bool:
+        """Notice the end of the process that holds the variables."""
+        return error.startswith("Subprocess terminated")
+
+    def mounts(self, command: Sequence[str]) -> list[Mount]:
+        """Show the toolchain."""
+        root = _sysroot()
+        shown = [Mount(Path(root), root)] if root and Path(root).parts[1] != "usr" else []
+        return [*super().mounts(command), *shown]
+
+    def opening(self, run: Opening) -> str:
+        """Define everything in one cell. Data is borrowed for ever, so that every cell may use it and none moves it."""
+        code = prelude("rust.rs").replace("/*SOCKET*/", run.socket).replace("/*TOKEN*/", run.token)
+        lines = ["kowalski::tell_of_panics();"]
+        if "llm_query" in run.functions:
+            lines.append("use kowalski::{llm_query, llm_query_batched};")
+        for item in run.items:
+            kind, function = _KINDS[item.form]
+            lines.append(f'let {item.name}: {kind} = {function}("{item.path}");')
+            lines.append(f'let {item.name}_file: &\'static str = "{item.path}";')
+        if len(run.items) == 1 and run.items[0].name != "context":
+            lines.append(f"let context: {_KINDS[run.items[0].form][0]} = {run.items[0].name};")
+        return "\n".join([code, *lines])
+
+    def problem(self) -> str:
+        """Look for the toolchain and a linker."""
+        if not (shutil.which("cargo") and _sysroot()):
+            return "there is no Rust toolchain here: install one from https://rustup.rs."
+        if not shutil.which("cc"):
+            return "there is no linker here (`cc`): `sudo apt-get install gcc`, or as your system calls it."
+        return ""
+
+
+_PANIC = "KOWALSKI_PANIC "
+_KINDS: Mapping[str, tuple[str, str]] = {
+    "text": ("&'static str", "kowalski::text"),
+    "bytes": ("&'static [u8]", "kowalski::bytes"),
+    "json": ("&'static Json", "kowalski::json"),
+    "path": ("&'static std::path::Path", "std::path::Path::new"),
+}
+
+
+@cache
+def _sysroot() -> str:
+    """Return the folder of the toolchain that `rustc` stands for, "" if there is none."""
+    try:
+        done = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
