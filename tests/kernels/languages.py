@@ -68,7 +68,9 @@ JAVASCRIPT = Words(
         "state": Cell("let a = 40; a + 1", "41"),
         "state in a later cell": Cell("a += 2; a", "42"),
         "function": Cell("function twice(x: number) { return 2 * x }; twice(21)", "42"),
-        "class": Cell("class Point { constructor(public x: number) {} up() { return this.x + 1 } }; new Point(41).up()", "42"),
+        "class": Cell(
+            "class Point { constructor(public x: number) {} up() { return this.x + 1 } }; new Point(41).up()", "42"
+        ),
         "compile error": Cell("let b = ;", "SyntaxError", "error"),
         "run time error": Cell("undefined.foo", "TypeError", "error"),
         "state after an error": Cell("a", "42"),
@@ -121,9 +123,9 @@ BASH = Words(
         "plain data": Cell('cat "$data_file"', '{"name":"n","list":[1,2,3]}'),
         "llm_query": Cell("llm_query hi; echo ho | llm_query", "reply to hi\nreply to ho"),
         "llm_query_batched": Cell("llm_query_batched a b | tail -n 1", "reply to b"),
-        "share": Cell("share x '{\"n\": [1, \"ü\"]}'; shared x", '{"n": [1, "ü"]}'),
+        "share": Cell('share x \'{"n": [1, "ü"]}\'; shared x', '{"n": [1, "ü"]}'),
         "shared by Python": Cell("shared 'from python'", '{"k": 7}'),
-        "FINAL": Cell("FINAL '{\"n\": [1, 2.5], \"$\": \"ü\"}'; echo never", "", "final"),
+        "FINAL": Cell('FINAL \'{"n": [1, 2.5], "$": "ü"}\'; echo never', "", "final"),
     },
     setup="kept=41",
     kept="echo $kept",
@@ -148,8 +150,10 @@ JAVA = Words(
         "state in a later cell": Cell("a += 2; a", "42"),
         "function": Cell("int twice(int x) { return 2 * x; }", ""),
         "function in a later cell": Cell("twice(21)", "42"),
-        "class": Cell("class Point { int x; Point(int x) { this.x = x; } int up() { return x + 1; } }\nnew Point(41).up()", "42"),
-        "record": Cell("record Pair(int a, String b) {}\nnew Pair(1, \"z\")", "Pair[a=1, b=z]"),
+        "class": Cell(
+            "class Point { int x; Point(int x) { this.x = x; } int up() { return x + 1; } }\nnew Point(41).up()", "42"
+        ),
+        "record": Cell('record Pair(int a, String b) {}\nnew Pair(1, "z")', "Pair[a=1, b=z]"),
         "compile error": Cell('int b = "text";', "incompatible types", "error"),
         "run time error": Cell("List.of().get(0)", "IndexOutOfBounds", "error"),
         "state after an error": Cell("a", "42"),
@@ -202,7 +206,9 @@ RUST = Words(
         "state in a later cell": Cell("a += 2; a", "42"),
         "a type that is found out": Cell("let list = vec![1, 2, 3]; list.len()", "3"),
         "function": Cell("fn twice(x: i32) -> i32 { 2 * x }\ntwice(21)", "42"),
-        "struct": Cell("#[derive(Debug, Clone)]\nstruct P { x: i32 }\nimpl P { fn up(&self) -> i32 { self.x + 1 } }", ""),
+        "struct": Cell(
+            "#[derive(Debug, Clone)]\nstruct P { x: i32 }\nimpl P { fn up(&self) -> i32 { self.x + 1 } }", ""
+        ),
         "struct in a later cell": Cell("P { x: 41 }.up()", "42"),
         "compile error": Cell('let b: i32 = "text";', "mismatched types", "error"),
         "run time error": Cell("let v: Vec<i32> = vec![]; v[a as usize]", "index out of bounds", "error"),

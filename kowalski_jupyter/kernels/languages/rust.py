@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import platformdirs
+
 from kowalski_jupyter.kernels.base import Limits, Output
 from kowalski_jupyter.kernels.sandbox import Mount
 
@@ -50,6 +52,8 @@ class Rust(Language):
         """Show the toolchain."""
         root = _sysroot()
         shown = [Mount(Path(root), root)] if root and Path(root).parts[1] != "usr" else []
+        if vendored().is_dir():
+            shown += [Mount(vendored() / "vendor", _VENDORED), Mount(vendored() / "config.toml", "/.cargo/config.toml")]
         return [*super().mounts(command), *shown]
 
     def opening(self, run: Opening) -> str:
@@ -75,6 +79,7 @@ class Rust(Language):
         return ""
 
 
+_VENDORED = "/opt/kowalski/rust"
 _PANIC = "KOWALSKI_PANIC "
 _KINDS: Mapping[str, tuple[str, str]] = {
     "text": ("&'static str", "kowalski::text"),
@@ -82,6 +87,34 @@ _KINDS: Mapping[str, tuple[str, str]] = {
     "json": ("&'static Json", "kowalski::json"),
     "path": ("&'static std::path::Path", "std::path::Path::new"),
 }
+
+
+def vendored() -> Path:
+    """Return the folder of the crates that Rust's own library is made of, where `kernels add rust` has put them.
+
+    Evcxr finds out the types of variables with rust-analyzer, which reads the library's source and asks cargo about it.
+    Without these crates cargo would ask the network, and ``let words = vec![1]`` would need its type written out.
+    """
+    return platformdirs.user_data_path("kowalski-jupyter") / "rust"
+
+
+def vendor() -> list[str]:
+    """Return the command that fills `vendored`, having written what leads cargo there in the sandbox."""
+    folder = vendored()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = f'[source.crates-io]\nreplace-with = "vendored"\n\n[source.vendored]\ndirectory = "{_VENDORED}"\n'
+    (folder / "config.toml").write_text(config, encoding="utf-8")
+    manifest = f"{_sysroot()}/lib/rustlib/src/rust/library/Cargo.toml"
+    return [
+        "cargo",
+        "vendor",
+        "--quiet",
+        "--versioned-dirs",
+        "--locked",
+        "--manifest-path",
+        manifest,
+        f"{folder}/vendor",
+    ]
 
 
 @cache
