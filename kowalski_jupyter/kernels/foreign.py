@@ -156,6 +156,9 @@ class ForeignKernel(ChildKernel):
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
         """Run one cell; see `Kernel.execute`."""
+        if refusal := self._kind.refusal(code):
+            on_output(Output("error", refusal))
+            return CellResult("error", "refused")
         return await self._run(code, on_output, self._limits.cell_seconds)
 
     async def _run(self, code: str, on_output: OnOutput, seconds: float) -> CellResult:

@@ -74,7 +74,11 @@ class Service:
         self.data_root = Path(config.data_root)
         self.runs: dict[str, LiveRun] = {}
         self._kernels = kernels or KernelPool(
-            self.data_root, limits=config.limits(), spares=config.spares, unsandboxed=config.unsandboxed
+            self.data_root,
+            limits=config.limits(),
+            spares=config.spares,
+            unsandboxed=config.unsandboxed,
+            chosen=config.kernels,
         )
         self._models = models or ModelRack()
         self._store = RunStore(config.store, room=config.room(), tell=_tell)

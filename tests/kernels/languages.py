@@ -215,7 +215,7 @@ RUST = Words(
         "state after an error": Cell("a", "42"),
         "unicode": Cell('println!("größer 日本 🦀");', "größer 日本 🦀"),
         "input": Cell(
-            'let mut line = String::new(); std::io::stdin().read_line(&mut line).unwrap(); println!("<{line}>");', "<>"
+            "let mut line = String::new(); std::io::stdin().read_line(&mut line).unwrap();", "Nobody is there", "error"
         ),
         "text": Cell('println!("{} {}", notes.chars().count(), notes.lines().nth(1).unwrap());', "19 zwei Äpfel"),
         "table": Cell('println!("{}{}", table[1]["city"].as_str().unwrap(), table.len());', "Bern2"),
@@ -240,9 +240,8 @@ RUST = Words(
     bomb="let mut hoard: Vec<Vec<u8>> = Vec::new(); loop { hoard.push(vec![1; 1 << 26]); }",
     threads="""
 let mut made = 0;
-while made < 2000 && std::thread::Builder::new().spawn(|| std::thread::sleep(std::time::Duration::from_secs(60))).is_ok() {
-    made += 1;
-}
+let nap = || std::thread::sleep(std::time::Duration::from_secs(60));
+while made < 2000 && std::thread::Builder::new().spawn(nap).is_ok() { made += 1; }
 println!("{}", made < 200);""",
     keeps=False,
     attacks={

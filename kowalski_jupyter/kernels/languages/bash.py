@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from kowalski_jupyter.kernels.base import Limits
 from kowalski_jupyter.kernels.sandbox import Mount
 
-from .language import PRELUDES, Form, Language, Opening
+from .language import PRELUDES, Form, Language, Opening, first_line
 
 INLINE = 1 << 17
 """Bytes of a text up to which it is a variable as well as a file: more makes every command's start slow."""
@@ -23,6 +23,7 @@ class Bash(Language):
     tags = ("bash", "sh", "shell")
     kernelspecs = ("kowalski-bash", "bash")
     table_form: Form = "csv"
+    trial = "echo $((6 * 7))"
 
     def environment(self, limits: Limits) -> Mapping[str, str]:
         """Say how much of a cell's output is wanted."""
@@ -50,6 +51,11 @@ class Bash(Language):
         if len(names) == 1 and names != ["context"]:
             lines.append(f'context_file=${names[0]}_file; [ -n "${{{names[0]}+x}}" ] && context=${names[0]}')
         return "\n".join([*lines, "true"])
+
+    def version(self, argv: Sequence[str]) -> str:
+        """Return bash's own."""
+        del argv
+        return first_line(["bash", "--version"])
 
     def problem(self) -> str:
         """Look for bash itself."""

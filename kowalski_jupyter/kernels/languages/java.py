@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from kowalski_jupyter.kernels.base import Limits
 from kowalski_jupyter.kernels.sandbox import Mount
 
-from .language import Language, Opening, Shown, prelude
+from .language import Language, Opening, Shown, first_line, prelude
 
 OLDEST = 17
 """The Java version from which the run's socket can be reached (16) and JJava runs."""
@@ -25,6 +24,7 @@ class Java(Language):
     title = "Java"
     tags = ("java",)
     kernelspecs = ("java", "jjava")
+    trial = "6 * 7"
 
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:
         """Start the kernel itself, with flags for a quick start and a small heap."""
@@ -70,6 +70,10 @@ class Java(Language):
             lines.append(f"Map<String, Object> context = new LinkedHashMap<>();\n{pairs}")
         return "\n".join([code, *lines])
 
+    def version(self, argv: Sequence[str]) -> str:
+        """Return the JDK's."""
+        return first_line([argv[0], "--version"])
+
     def problem(self) -> str:
         """Look for a JDK: a JRE has no compiler."""
         found = shutil.which("javac")
@@ -104,11 +108,7 @@ def _quoted(text: str) -> str:
 
 @cache
 def _version(javac: str) -> int | None:
-    try:
-        done = subprocess.run([javac, "-version"], capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    match = re.search(r"javac (\d+)", done.stdout + done.stderr)
+    match = re.search(r"javac (\d+)", first_line([javac, "-version"]))
     return int(match[1]) if match else None
 
 

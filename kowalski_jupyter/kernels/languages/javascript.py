@@ -17,6 +17,7 @@ class JavaScript(Language):
     title = "JavaScript"
     tags = ("javascript", "js", "node", "nodejs", "typescript", "ts")
     kernelspecs = ("deno",)
+    trial = "6 * 7"
     interrupt = "message"  # its kernelspec says nothing, and a signal ends it
     late_outputs = True
 

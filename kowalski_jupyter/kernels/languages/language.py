@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ class Language:
         kernelspecs: names that are looked for first; after them any installed kernel of the language serves.
         table_form: how tables are written for it; other data without a form of its own is JSON.
         seconds_to_start: how long its kernel may take.
-        interrupt: how a cell is interrupted; "" for what the kernelspec says, ``end`` if only the kernel's end stops it.
+        interrupt: how a cell is stopped: "" for what the kernelspec says, ``end`` if only the kernel's end does it.
+        trial: a cell that shows 42.
         late_outputs: whether its kernel sends outputs of a cell after it has said that the cell has ended.
     """
 
@@ -65,6 +67,7 @@ class Language:
     table_form: Form = "json"
     seconds_to_start: float = 60.0
     interrupt: Literal["", "message", "signal", "end"] = ""
+    trial: str = ""
     late_outputs: bool = False
 
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:  # noqa: ARG002 - others need them
@@ -93,6 +96,10 @@ class Language:
         """Return the code of a first cell, after which the run's functions and data are there."""
         raise NotImplementedError
 
+    def refusal(self, code: str) -> str:  # noqa: ARG002 - others need it
+        """Say why `code` is not run at all, or ""."""
+        return ""
+
     def understood(self, output: Output) -> Output:
         """Return what an output of its kernel means."""
         return output
@@ -105,6 +112,14 @@ class Language:
         """Return a cell that shows what is wrong with `code`, which its kernel refused without a word, or ""."""
         return ""
 
+    def version(self, argv: Sequence[str]) -> str:
+        """Return what its kernel, whose kernelspec says `argv`, runs, with the version."""
+        return first_line([argv[0], "--version"]) or Path(argv[0]).name
+
+    def complete(self) -> bool:
+        """Return whether everything is there that `kernels add` brings besides the kernel."""
+        return True
+
     def problem(self) -> str:
         """Say what is missing for its kernel besides the kernel itself, and what to do; "" if nothing is."""
         return ""
@@ -116,6 +131,15 @@ class Python(Language):
     name = "python"
     title = "Python"
     tags = ("repl", "python", "py", "python3", "py3", "ipython", "ipython3")
+
+
+def first_line(command: Sequence[str]) -> str:
+    """Return the first line that a program prints, "" if it does not run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return next(iter((done.stdout or done.stderr).splitlines()), "") if not done.returncode else ""
 
 
 def prelude(name: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import platformdirs
 from kowalski_jupyter.kernels.base import Limits, Output
 from kowalski_jupyter.kernels.sandbox import Mount
 
-from .language import Language, Opening, prelude
+from .language import Language, Opening, first_line, prelude
 
 
 class Rust(Language):
@@ -23,6 +23,7 @@ class Rust(Language):
     title = "Rust"
     tags = ("rust", "rs")
     kernelspecs = ("rust", "evcxr")
+    trial = 'println!("{}", 6 * 7);'
     interrupt = "end"
     late_outputs = True
 
@@ -37,6 +38,12 @@ class Rust(Language):
             "CARGO_TERM_COLOR": "never",
             "EVCXR_TMPDIR": "/tmp/.evcxr",  # noqa: S108 - as well
         }
+
+    def refusal(self, code: str) -> str:
+        """Keep code from standard input, by which evcxr sends its own commands: it would wait for ever."""
+        if re.search(r"\bstdin\s*\(", code):
+            return "Nobody is there to answer stdin(): the data is in variables, and code must go on by itself."
+        return ""
 
     def understood(self, output: Output) -> Output:
         """Take a panic, of which evcxr makes nothing, for an error; the prelude's hook tells of it."""
@@ -69,6 +76,15 @@ class Rust(Language):
         if len(run.items) == 1 and run.items[0].name != "context":
             lines.append(f"let context: {_KINDS[run.items[0].form][0]} = {run.items[0].name};")
         return "\n".join([code, *lines])
+
+    def version(self, argv: Sequence[str]) -> str:
+        """Return the compiler's: evcxr does not tell its own."""
+        del argv
+        return first_line(["rustc", "--version"])
+
+    def complete(self) -> bool:
+        """Look for what tells the types of variables."""
+        return (vendored() / "vendor").is_dir() and not rust_source_is_missing()
 
     def problem(self) -> str:
         """Look for the toolchain and a linker."""
@@ -120,8 +136,13 @@ def vendor() -> list[str]:
 @cache
 def _sysroot() -> str:
     """Return the folder of the toolchain that `rustc` stands for, "" if there is none."""
-    try:
-        done = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
+    return first_line(["rustc", "--print", "sysroot"])
+
+
+def rust_source_is_missing() -> bool:
+    """Return whether the toolchain lacks the source of Rust's own library."""
+    return not Path(_library()).is_file()
+
+
+def _library() -> str:
+    return f"{_sysroot()}/lib/rustlib/src/rust/library/Cargo.toml"
