@@ -168,7 +168,7 @@ class ForeignKernel(ChildKernel):
         if result.status == "error" and not self._has_error:
             limiter.add(Output("error", await self._diagnose(code, result.reason)))
         limiter.end()
-        if self._death is not None and result.status in ("ok", "error"):
+        if self._death is not None and result.status != "final":
             return CellResult("died", self._death, result.seconds)
         if result.status == "ok" and self._has_error:
             return CellResult("error", "Error", result.seconds)

@@ -10,14 +10,16 @@ from .base import Output
 TAIL = 1 << 14
 """Characters of an overlong output's end that are kept for the end of the cell."""
 COST = 32
-"""Characters that any output counts at least."""
+"""Characters of room that any output takes at least."""
+LEAST = 512
+"""What an output counts at least as work of the service, which is what a flood of small ones is."""
 
 
 class Limiter:
     """Passes the first `limit` characters on, and of the rest the end, with the number of those left out.
 
     Attributes:
-        received: characters that have come in all.
+        received: characters that have come in all, each output counted as `LEAST` at least.
     """
 
     def __init__(self, limit: int, send: Callable[[Output], None]) -> None:
@@ -30,7 +32,7 @@ class Limiter:
 
     def add(self, output: Output) -> None:
         """Take one output."""
-        self.received += max(len(output.text), COST)
+        self.received += max(len(output.text), LEAST)
         fits = output.text[: self._room] if self._room > 0 else ""
         if fits or (self._room > 0 and not output.text):
             self._room -= max(len(fits), COST)

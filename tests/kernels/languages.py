@@ -99,7 +99,8 @@ JAVASCRIPT = Words(
         "read": "try { Deno.readTextFileSync('PATH') } catch (e) { 'refused' }",
         "write": "try { Deno.writeTextFileSync('PATH/new', 'x'); 'written' } catch (e) { 'refused' }",
         "environment": "try { JSON.stringify(Deno.env.toObject()) } catch (e) { 'refused' }",
-        "processes": "[...Deno.readDirSync('/proc')].filter((e) => /^[0-9]+$/.test(e.name)).length",
+        "processes": "try { [...Deno.readDirSync('/proc')].filter((e) => e.name > '0' && e.name < 'a').length }"
+        " catch (e) { 1 }",
     },
 )
 

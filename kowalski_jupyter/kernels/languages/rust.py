@@ -120,17 +120,9 @@ def vendor() -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     config = f'[source.crates-io]\nreplace-with = "vendored"\n\n[source.vendored]\ndirectory = "{_VENDORED}"\n'
     (folder / "config.toml").write_text(config, encoding="utf-8")
-    manifest = f"{_sysroot()}/lib/rustlib/src/rust/library/Cargo.toml"
-    return [
-        "cargo",
-        "vendor",
-        "--quiet",
-        "--versioned-dirs",
-        "--locked",
-        "--manifest-path",
-        manifest,
-        f"{folder}/vendor",
-    ]
+    flags = ["--quiet", "--versioned-dirs", "--locked", "--manifest-path", _library()]
+    # The library uses features that only a nightly cargo reads, and the compiler's own.
+    return ["env", "RUSTC_BOOTSTRAP=1", "cargo", "vendor", *flags, f"{folder}/vendor"]
 
 
 @cache

@@ -186,6 +186,11 @@
   const refuse = () => {
     throw new Error("Nobody is there to answer: the data is in variables, and code must go on by itself.");
   };
+  const exit = Deno.exit;
+  Deno.exit = (status) => {
+    flush();
+    exit(status);
+  };
   Object.assign(globalThis, given, { prompt: refuse, confirm: refuse, alert: refuse });
 
   const longest = 1 << 29; // characters of V8's strings
