@@ -33,6 +33,7 @@ class Kernel:
 
     def send(self, channel: str, to: list[bytes], kind: str, content: Any, *, parent: Any, key: bytes = b"") -> None:
         header = {"msg_id": uuid.uuid4().hex, "session": "s", "username": "k", "date": "", "msg_type": kind}
+        header["version"] = "5.3"
         parts = [json.dumps(part).encode() for part in (header, parent, {}, content)]
         signature = hmac.new(key or self.key, b"".join(parts), hashlib.sha256).hexdigest().encode()
         self.sockets[channel].send_multipart([*to, b"<IDS|MSG>", signature, *parts])
