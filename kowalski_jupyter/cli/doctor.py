@@ -13,6 +13,8 @@ from jupyter_core.paths import jupyter_config_path, jupyter_path
 from jupyter_server.extension.config import ExtensionConfigManager
 
 from kowalski_jupyter.kernels.base import KernelError
+from kowalski_jupyter.kernels.installed import find
+from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.models.discover import ModelSettings, survey
 from kowalski_jupyter.service.config import Kowalski
@@ -32,7 +34,7 @@ class Check:
 def examine(config: Kowalski | None = None) -> list[Check]:
     """Look for models, kernels, the sandbox and both extensions. Takes under a second."""
     config = config or Kowalski()
-    return [*_models(config), _kernel(), _sandbox(), _browser_extension(), _server_extension()]
+    return [*_models(config), _kernel(), *_other_kernels(config), _sandbox(), _browser_extension(), _server_extension()]
 
 
 def report(checks: Sequence[Check]) -> str:
@@ -60,6 +62,17 @@ def _models(config: Kowalski) -> list[Check]:
 
 def _kernel() -> Check:
     return Check("kernel: python", ok=True, detail=f"ipykernel {version('ipykernel')}")
+
+
+def _other_kernels(config: Kowalski) -> list[Check]:
+    checks = []
+    for name in FOREIGN:
+        installed = find(name, config.kernels.get(name, ""))
+        problem = LANGUAGES[name].problem()
+        detail = problem or (f"kernelspec {installed.name}" if installed else "not installed")
+        ok = installed is not None and not problem
+        checks.append(Check(f"kernel: {name}", ok, detail, f"jupyter kowalski kernels add {name}", needed=False))
+    return checks
 
 
 def _sandbox() -> Check:

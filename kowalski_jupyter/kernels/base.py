@@ -177,7 +177,7 @@ class Kernels(Protocol):
         """Begin to keep spares warm, in the background."""
         ...
 
-    def languages(self) -> Sequence[str]:
+    async def languages(self) -> Sequence[str]:
         """Return the languages that can run here, ``python`` first."""
         ...
 

@@ -58,15 +58,17 @@ class KernelPool:
         self._warm: list[asyncio.Task[ChildKernel]] = []
         self._kernels: set[ChildKernel] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[Sequence[str]] | None = None
         self._closed = False
 
     async def start(self) -> None:
         """Start the spares in the background. Without this the first `acquire` does."""
         self._refill()
+        self._looking = asyncio.create_task(self.languages())  # the first look takes most of a second
 
-    def languages(self) -> Sequence[str]:
-        """Return what can run here; see `Kernels.languages`."""
-        return available(self._chosen)
+    async def languages(self) -> Sequence[str]:
+        """Return what can run here; see `Kernels.languages`. Compilers are asked, so it is done on a thread."""
+        return await asyncio.to_thread(available, self._chosen)
 
     async def acquire(
         self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
@@ -90,6 +92,8 @@ class KernelPool:
     async def close(self) -> None:
         """Close every kernel, used or spare, and wait until nothing is left."""
         self._closed = True
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
         starting, self._warm = self._warm, []
         for task in starting:
             task.cancel()

@@ -34,7 +34,7 @@ class RunKernels:
         functions: Collection[Function],
         emit: Callable[[Event], None],
     ) -> None:
-        self.languages = tuple(kernels.languages())
+        self.languages: tuple[str, ...] = (MAIN,)
         self._kernels = kernels
         self._data = data
         self._calls = calls
@@ -43,8 +43,13 @@ class RunKernels:
         self._running: dict[str, Kernel] = {}
 
     async def start(self) -> None:
-        """Start the one for Python. Raises KernelError if it does not."""
-        await self._kernel(MAIN)
+        """Start the one for Python, and see which others there are. Raises KernelError if it does not start."""
+        others = asyncio.ensure_future(self._kernels.languages())
+        try:
+            await self._kernel(MAIN)
+            self.languages = tuple(await others)
+        finally:
+            others.cancel()
 
     async def execute(self, language: str, code: str, on_output: Callable[[Output], None]) -> CellResult:
         """Run one cell in the kernel of its language. One that has died is replaced by a fresh one.
