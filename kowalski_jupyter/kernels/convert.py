@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .base import DataItem, KernelError, Limits
 from .languages.language import Form
-from .provisioner import read_to_end
+from .pipes import read_to_end
 from .sandbox import DATA, PRELUDE, Bubblewrap, Mount, Python, environment
 
 _AS_IT_IS: dict[str, Form] = {"text": "text", "bytes": "bytes", "path": "path"}

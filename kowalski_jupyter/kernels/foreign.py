@@ -23,12 +23,16 @@ from .languages import Language
 from .languages.language import PRELUDES, Opening, Shown
 from .limiter import Limiter
 from .outcome import output_of
-from .provisioner import SandboxProvisioner, read_to_end
+from .pipes import read_to_end
+from .provisioner import SandboxProvisioner
 from .sandbox import DATA, FOLDER, Mount, Python
+from .zygote import Zygote
 
 _INSIDE = "/opt/kowalski/preludes"
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OPENING_SECONDS = 60.0
+_LATE_SECONDS = 1.0
+"""How long to wait for outputs that come after a cell's end: code may keep a kernel busy beyond it."""
 _SAID = 2000
 _FLOOD = 256 << 20
 """Characters of a cell's output from which on its kernel is ended."""
@@ -67,8 +71,9 @@ class ForeignKernel(ChildKernel):
         self._has_error = False
         self._barrier = ""
 
-    async def start(self) -> None:
-        """Start the process and wait until it answers; see `ChildKernel.start`."""
+    async def start(self, zygote: Zygote | None = None) -> None:
+        """Start the process and wait until it answers; see `ChildKernel.start`. There is nothing to fork."""
+        del zygote
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
         self._make_folder()
@@ -146,7 +151,9 @@ class ForeignKernel(ChildKernel):
         shown = []
         for number, (item, form) in enumerate(ready):
             path = self._hand_over(number, item)["path"]
-            shown.append(Shown(item.name, form, path, item.size, _start_of(item) if form == "json" else ""))
+            shown.append(
+                Shown(self._kind.called(item.name), form, path, item.size, _start_of(item) if form == "json" else "")
+            )
         opening = Opening(str(inside / "calls.sock"), self._calls.token, list(functions), shown)
         said: list[str] = []
         result = await self._run(self._kind.opening(opening), lambda output: said.append(output.text), _OPENING_SECONDS)
@@ -211,22 +218,25 @@ class ForeignKernel(ChildKernel):
     def _complete(self) -> None:
         """Wait for outputs that come after the end, where a kernel sends such: until it has answered once more."""
         if self._kind.late_outputs and self._client is not None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-            self._barrier = self._barrier or self._client.send("shell", "kernel_info_request", {})
+            if not self._barrier:
+                if self._deadline is not None:
+                    self._deadline.cancel()
+                self._barrier = self._client.send("shell", "kernel_info_request", {})
+                asyncio.get_running_loop().call_later(_LATE_SECONDS, self._end_barrier, self._barrier)
         else:
+            self._finish()
+
+    def _end_barrier(self, barrier: str) -> None:
+        """End the wait for late outputs, if it is still that one."""
+        if barrier == self._barrier:
+            self._barrier = ""
             self._finish()
 
     def _on_message(self, channel: str, message: dict[str, Any]) -> None:
         super()._on_message(channel, message)
-        if (
-            self._barrier
-            and channel == "iopub"
-            and message["parent_header"].get("msg_id") == self._barrier
-            and message["content"].get("execution_state") == "idle"
-        ):
-            self._barrier = ""
-            self._finish()
+        parent = message["parent_header"].get("msg_id")
+        if self._barrier and parent == self._barrier and message["content"].get("execution_state") == "idle":
+            self._end_barrier(self._barrier)
 
     @property
     def _timed_out(self) -> bool:

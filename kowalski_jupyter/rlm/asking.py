@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
@@ -76,6 +77,7 @@ async def ask(
                 if on_block is not None and not whole.enough and not _LINE_ENDS.isdisjoint(delta.text):
                     for block in whole.new(scanner.ended):
                         on_block(block)
+                        await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
         if not whole.last:
             raise

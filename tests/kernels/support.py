@@ -108,6 +108,7 @@ async def opened(
     run: FakeRun | None = None,
     limits: Limits | None = None,
     unsandboxed: bool = False,
+    forks: bool = True,
     functions: Collection[Function] = FUNCTIONS,
     language: str = "python",
     chosen: Mapping[str, str] | None = None,
@@ -115,7 +116,7 @@ async def opened(
     """A kernel with `data` loaded, and its pool; both are closed at the end."""
     packs = root / "packs"
     packs.mkdir(parents=True)
-    pool = KernelPool(root / "runs", limits=limits, spares=0, unsandboxed=unsandboxed, chosen=chosen)
+    pool = KernelPool(root / "runs", limits=limits, spares=0, unsandboxed=unsandboxed, forks=forks, chosen=chosen)
     try:
         items = [pack(name, value, packs) for name, value in (data or {}).items()]
         run = run or FakeRun()

@@ -93,6 +93,38 @@ def test_without_a_sandbox_it_runs_with_a_warning(language: str, root: Path) -> 
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("bash", 'echo "$PATH_ $gr__e ${#PATH}"'),
+        ("javascript", "console.log(new_, größe)"),
+        ("java", 'System.out.println(new_ + " " + größe)'),
+    ],
+)
+def test_names_that_a_language_does_not_take_are_changed(language: str, code: str, root: Path) -> None:
+    need(language)
+
+    async def scenario() -> None:
+        async with opened(root, {"new": "text", "größe": "other", "PATH": "text"}, language=language) as session:
+            assert (await session(code)).status == "ok", session.text()
+            assert session.text().startswith("text other")
+
+    asyncio.run(scenario())
+
+
+def test_code_that_keeps_a_kernel_busy_after_its_cell(root: Path) -> None:
+    need("javascript")
+
+    async def scenario() -> None:
+        async with opened(root, language="javascript", limits=Limits(cell_seconds=1)) as session:
+            result = await session("setTimeout(() => { while (true) {} }, 0); 'done'")
+            assert result.status in ("ok", "timeout"), result
+            result = await session("'next'")
+            assert result.status in ("ok", "timeout", "died"), result
+
+    asyncio.run(scenario())
+
+
 def test_a_value_that_has_no_form_is_refused_in_one_line(root: Path) -> None:
     need("bash")
     deep: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,11 @@ class Bash(Language):
     def mounts(self, command: Sequence[str]) -> list[Mount]:
         """Show what the functions of the prelude call."""
         return [*super().mounts(command), Mount(PRELUDES, str(PRELUDES))]
+
+    def called(self, name: str) -> str:
+        """Return the name without what the shell does not take, and not one that it lives by (``PATH``, ``IFS`` …)."""
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        return f"{plain}_" if plain.isupper() or plain in ("_", "exit") else plain
 
     def opening(self, run: Opening) -> str:
         """Source the prelude, then set a variable or two for each item."""

@@ -16,6 +16,13 @@ from .language import Language, Opening, Shown, first_line, prelude
 OLDEST = 17
 """The Java version from which the run's socket can be reached (16) and JJava runs."""
 
+_RESERVED = """
+abstract assert boolean break byte case catch char class const continue default do double else enum extends
+final finally float for goto if implements import instanceof int interface long native new package private
+protected public return short static strictfp super switch synchronized this throw throws transient try var
+void volatile while true false null record yield
+"""
+
 
 class Java(Language):
     """JJava speaks TCP only. Its launcher, a second JVM, is left out: it costs two seconds and passes flags on."""
@@ -24,6 +31,7 @@ class Java(Language):
     title = "Java"
     tags = ("java",)
     kernelspecs = ("java", "jjava")
+    reserved = frozenset(_RESERVED.split())
     trial = "6 * 7"
 
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:

@@ -9,6 +9,12 @@ from kowalski_jupyter.kernels.base import Limits
 
 from .language import Language, Opening, prelude
 
+_RESERVED = """
+arguments await break case catch class const continue debugger default delete do else enum eval export extends
+false finally for function if implements import in instanceof interface let new null package private protected
+public return static super switch this throw true try typeof var void while with yield Deno console
+"""
+
 
 class JavaScript(Language):
     """Deno speaks TCP only, and runs cells with all rights of its process, which here has none."""
@@ -17,6 +23,7 @@ class JavaScript(Language):
     title = "JavaScript"
     tags = ("javascript", "js", "node", "nodejs", "typescript", "ts")
     kernelspecs = ("deno",)
+    reserved = frozenset(_RESERVED.split())
     trial = "6 * 7"
     interrupt = "message"  # its kernelspec says nothing, and a signal ends it
     late_outputs = True

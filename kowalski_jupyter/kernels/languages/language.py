@@ -56,6 +56,7 @@ class Language:
         table_form: how tables are written for it; other data without a form of its own is JSON.
         seconds_to_start: how long its kernel may take.
         interrupt: how a cell is stopped: "" for what the kernelspec says, ``end`` if only the kernel's end does it.
+        reserved: names that no variable can have there.
         trial: a cell that shows 42.
         late_outputs: whether its kernel sends outputs of a cell after it has said that the cell has ended.
     """
@@ -67,6 +68,7 @@ class Language:
     table_form: Form = "json"
     seconds_to_start: float = 60.0
     interrupt: Literal["", "message", "signal", "end"] = ""
+    reserved: frozenset[str] = frozenset()
     trial: str = ""
     late_outputs: bool = False
 
@@ -91,6 +93,10 @@ class Language:
         """Return what has to be visible for `command` to run, besides the system and the Python of the kernels."""
         real = dict.fromkeys(path for part in command if part[:1] == "/" for path in (Path(part), Path(part).resolve()))
         return [Mount(path, str(path)) for path in real if path.exists() and path.parts[1] != "usr"]
+
+    def called(self, name: str) -> str:
+        """Return what a variable of that name in Python is called there."""
+        return f"{name}_" if name in self.reserved else name
 
     def opening(self, run: Opening) -> str:
         """Return the code of a first cell, after which the run's functions and data are there."""

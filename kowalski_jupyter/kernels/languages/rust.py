@@ -15,6 +15,12 @@ from kowalski_jupyter.kernels.sandbox import Mount
 
 from .language import Language, Opening, first_line, prelude
 
+_RESERVED = """
+as async await break const continue crate dyn else enum extern false fn for gen if impl in let loop match mod
+move mut pub ref return self static struct super trait true type union unsafe use where while abstract become
+box do final macro override priv try typeof unsized virtual yield kowalski share shared
+"""
+
 
 class Rust(Language):
     """Evcxr speaks TCP only, and runs cells in a child process of its own, which an interrupt ends."""
@@ -24,6 +30,7 @@ class Rust(Language):
     tags = ("rust", "rs")
     kernelspecs = ("rust", "evcxr")
     trial = 'println!("{}", 6 * 7);'
+    reserved = frozenset(_RESERVED.split())
     interrupt = "end"
     late_outputs = True
 

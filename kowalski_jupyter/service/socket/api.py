@@ -9,9 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from tornado.httpserver import HTTPServer
@@ -20,11 +18,13 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
 from kowalski_jupyter._version import __version__
+from kowalski_jupyter.kernels.folders import OwnedFolder
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.rlm.steering import SteeringError
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
+from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, answer_line
 from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
@@ -77,6 +77,7 @@ class _Handler(RequestHandler):
     async def stream(self, live: LiveRun, after: int = 0) -> None:
         """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
 
+        A small answer's value comes with the last batch.
         Ends early, without an error, when the other side has gone.
         """
         self.set_header("Content-Type", "application/x-ndjson")
@@ -84,6 +85,8 @@ class _Handler(RequestHandler):
         try:
             await self.flush()
             async for batch in live.log.follow(after):
+                if live.log.finished and live.answer is not None and len(live.answer.data) <= SMALL_ANSWER:
+                    self.write(answer_line(live.id, live.answer))
                 self.write(_lines(batch))
                 await self.flush()
                 await live.log.wait_finished(_PACE)
@@ -222,8 +225,9 @@ class ApiServer:
     """
 
     def __init__(self, service: Service) -> None:
-        self._folder: Path = runtime_folder()
-        self.socket = self._folder / "api.sock"
+        # Owned, or another service would take it for the leftover of one that died, and remove it.
+        self._folder = OwnedFolder(runtime_folder())
+        self.socket = self._folder.path / "api.sock"
         self.token = secrets.token_urlsafe(24)
         context = {"service": service, "token": self.token}
         run = r"/runs/([\w.-]+)"  # a child run has dots in its id
@@ -252,7 +256,7 @@ class ApiServer:
         """Stop listening, close what is open, remove the socket."""
         self._server.stop()
         await self._server.close_all_connections()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
 
 def _no_log(_: RequestHandler) -> None:
