@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -33,6 +33,7 @@ async def ask(
     emit: Callable[[Event], None],
     languages: Collection[str] = (),
     on_block: Callable[[Block], None] | None = None,
+    several: bool = False,
 ) -> Asked:
     """Stream one reply.
 
@@ -45,6 +46,7 @@ async def ask(
         languages: what can run.
         on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
             would be written without having seen its output, so the stream is closed when any comes.
+        several: call `on_block` with further blocks too, as long as each is in another language than the one before.
 
     Raises:
         ModelError: the reply failed before it held a whole block.
@@ -55,8 +57,7 @@ async def ask(
     usage: Usage | None = None
     thoughts: list[str] = []
     finish_reason = ""
-    block: Block | None = None
-    looked_at = 0
+    whole = _WholeBlocks(languages, several=several)
     try:
         async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
             async for delta in deltas:
@@ -67,21 +68,18 @@ async def ask(
                     emit(ReplyDelta(turn, delta.reasoning, reasoning=True))
                 if not delta.text:
                     continue
-                if block is not None and delta.text.strip():
+                if whole.enough and delta.text.strip():
                     finish_reason = "stop"
                     break
                 pieces.append(delta.text)
                 emit(ReplyDelta(turn, delta.text))
                 scanner.feed(delta.text)
-                if on_block is not None and block is None and not _LINE_ENDS.isdisjoint(delta.text):
-                    ended = scanner.ended
-                    block = _first_block(ended[looked_at:], languages) if len(ended) > looked_at else None
-                    looked_at = len(ended)
-                    if block is not None:
+                if on_block is not None and not whole.enough and not _LINE_ENDS.isdisjoint(delta.text):
+                    for block in whole.new(scanner.ended):
                         on_block(block)
                         await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
-        if block is None:
+        if not whole.last:
             raise
         finish_reason = "stop"
     text = "".join(pieces)
@@ -99,9 +97,30 @@ async def ask(
     return Asked({"content": text, "reasoning_content": "".join(thoughts)}, finish_reason)
 
 
-def _first_block(segments: Sequence[Segment], languages: Collection[str]) -> Block | None:
-    """Return the first block in one of the languages whose end has been seen."""
-    for segment in segments:
-        if segment.kind == "code" and segment.closed and segment.language in languages and segment.text.strip():
-            return Block(segment.language, segment.text)
-    return None
+class _WholeBlocks:
+    """Finds the blocks of a growing reply that run.
+
+    Attributes:
+        last: the language of the last one, or empty.
+        enough: whether no other will.
+    """
+
+    def __init__(self, languages: Collection[str], *, several: bool) -> None:
+        self.last = ""
+        self.enough = False
+        self._languages = languages
+        self._several = several
+        self._looked_at = 0
+
+    def new(self, ended: Sequence[Segment]) -> Iterator[Block]:
+        """Yield those that have come since the last time; `ended` are the segments whose end has been seen."""
+        fresh, self._looked_at = ended[self._looked_at :], len(ended)
+        for segment in fresh:
+            if segment.kind != "code" or not segment.closed or segment.language not in self._languages:
+                continue
+            if self.enough or not segment.text.strip():
+                continue
+            if segment.language != self.last:
+                yield Block(segment.language, segment.text)
+            self.enough = not self._several or segment.language == self.last
+            self.last = segment.language
