@@ -19,7 +19,7 @@ from kowalski_jupyter.models.base import (
     Delta,
     Message,
     ModelError,
-    ModelRefusedError,
+    ModelRejectedError,
     ModelStalledError,
     ModelUnreachableError,
     Sampling,
@@ -97,13 +97,13 @@ class OpenAIModel:
         blocks for minutes; Ollama cuts it in silence. Other servers count exactly, and say so: they decide.
         """
         if not any(message.content.strip() for message in messages):
-            raise ModelRefusedError("There is nothing to ask: every message is empty.")
+            raise ModelRejectedError("There is nothing to ask: every message is empty.")
         if self.context_tokens is None or self.kind not in {"exo", "ollama"}:
             return
         prompt = sum(len(message.content.encode("utf-8", "replace")) for message in messages) // _BYTES_PER_TOKEN
         over = prompt + min(sampling.max_tokens, self.context_tokens // 4) - self.context_tokens
         if over > 0:
-            raise ModelRefusedError(
+            raise ModelRejectedError(
                 f"The prompt is too long for {self.name}: about {prompt:,} tokens, in a window of "
                 f"{self.context_tokens:,} that must hold the reply too. Shorten it by about "
                 f"{over * _BYTES_PER_TOKEN:,} characters, or ask about parts of it."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.endpoints import Endpoint
-from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished
+from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
 
 _LINE_ENDS = frozenset("\r\n")
@@ -43,7 +43,8 @@ async def ask(
         emit: takes the events.
         languages: what can run.
         on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
-            would be written without having seen its output, so the stream is closed when any comes.
+            would be written without having seen its output, so the stream is closed when any comes. A reply that is
+            lost after its block was whole is not asked for again.
 
     Raises:
         ModelError: the reply failed before it held a whole block.
@@ -57,10 +58,16 @@ async def ask(
     block: Block | None = None
     looked_at = 0
     try:
-        async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
+        async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
                 usage = delta.usage or usage
                 finish_reason = delta.finish_reason or finish_reason
+                if delta.restarted:
+                    if block is not None:
+                        finish_reason = "stop"
+                        break
+                    pieces, thoughts, scanner, looked_at = [], [], ReplyStream(), 0
+                    emit(ReplyRestarted(turn))
                 if delta.reasoning:
                     thoughts.append(delta.reasoning)
                     emit(ReplyDelta(turn, delta.reasoning, reasoning=True))

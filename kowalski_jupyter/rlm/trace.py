@@ -235,6 +235,12 @@ class Trace:
             turn.scanner.feed(event.text)
 
     @apply.register
+    def _(self, event: ev.ReplyRestarted) -> None:
+        del event
+        turn = self._turns[-1]
+        turn.reasoning, turn.scanner, turn.cells = "", ReplyStream(), []
+
+    @apply.register
     def _(self, event: ev.ReplyFinished) -> None:
         scanner = self._turns[-1].scanner
         if not scanner.segments:
