@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kowalski_jupyter.cluster.snapshot import Snapshot
 from kowalski_jupyter.kernels.base import KernelError
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.models.discover import ModelSettings, survey
+from kowalski_jupyter.models.found import Found
 from kowalski_jupyter.service.config import Kowalski
 
 _TROUBLE: Final = {
@@ -41,7 +43,9 @@ class Check:
 def examine(config: Kowalski | None = None) -> list[Check]:
     """Look for models, devices, kernels, the sandbox and both extensions. Takes about a second."""
     config = config or Kowalski()
-    return [*_models(config), *_devices(config), _kernel(), _sandbox(), _browser_extension(), _server_extension()]
+    with ThreadPoolExecutor(1) as aside:  # a notebook's own thread already runs an event loop
+        snapshot, found = aside.submit(asyncio.run, _look(config)).result()
+    return [*_models(found), *_devices(snapshot), _kernel(), _sandbox(), _browser_extension(), _server_extension()]
 
 
 def report(checks: Sequence[Check]) -> str:
@@ -56,10 +60,20 @@ def report(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def _models(config: Kowalski) -> list[Check]:
+async def _look(config: Kowalski) -> tuple[Snapshot, list[Found]]:
+    """Look for devices, and for models there and elsewhere."""
+    cluster = config.open_cluster()
+    try:
+        snapshot = await cluster.look()
+    finally:
+        await cluster.close()
     settings = ModelSettings(url=config.url or None, model=config.model or None, embedded=config.embedded)
-    with ThreadPoolExecutor(1) as aside:  # a notebook's own thread already runs an event loop
-        found = aside.submit(asyncio.run, survey(settings)).result()
+    for url in (url for key in snapshot.clusters for url in snapshot.urls(key)[:1]):
+        settings = dataclasses.replace(settings, exo_url=url)
+    return snapshot, await survey(settings)
+
+
+def _models(found: Sequence[Found]) -> list[Check]:
     some = any(each.ready for each in found)
     checks = [Check(f"model: {each.name}", each.ready, each.detail, each.fix, needed=False) for each in found]
     if not some:
@@ -67,10 +81,8 @@ def _models(config: Kowalski) -> list[Check]:
     return checks
 
 
-def _devices(config: Kowalski) -> list[Check]:
+def _devices(snapshot: Snapshot) -> list[Check]:
     """Return a check for each device of the exo cluster, or one that says how to bring one in."""
-    with ThreadPoolExecutor(1) as aside:
-        snapshot = aside.submit(asyncio.run, _look(config)).result()
     checks = []
     for health in snapshot.devices.values():
         name, ok = f"device: {device_name(health.device)}", health.condition == "ok"
@@ -82,14 +94,6 @@ def _devices(config: Kowalski) -> list[Check]:
         )
     lack = Check("devices", ok=False, detail="no exo cluster", fix="uv run exo, on any of your devices", needed=False)
     return checks or [lack]
-
-
-async def _look(config: Kowalski) -> Snapshot:
-    cluster = config.open_cluster()
-    try:
-        return await cluster.look()
-    finally:
-        await cluster.close()
 
 
 def _kernel() -> Check:

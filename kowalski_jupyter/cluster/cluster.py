@@ -134,13 +134,16 @@ class Cluster:
     async def _search(self) -> None:
         """Search for clusters, for ever."""
         while True:
-            covered = {url for watch in self._watches for url in watch.reachable}
-            async with aclosing(self._discovery.find(covered)) as answers:
-                async for node, url in answers:
-                    if not any(node in watch.state.devices or node == watch.key for watch in self._watches):
-                        await self._add(Watch(self.exo, node, url))
+            await self._search_once()
             self._searched.set()
             await self._pause(_SEARCH)
+
+    async def _search_once(self) -> None:
+        covered = {url for watch in self._watches for url in watch.reachable}
+        async with aclosing(self._discovery.find(covered)) as answers:
+            async for node, url in answers:
+                if not any(node in watch.state.devices or node == watch.key for watch in self._watches):
+                    await self._add(Watch(self.exo, node, url))
 
     async def _add(self, watch: Watch) -> None:
         """Take in a cluster that was found; one with nodes that are known already was found twice."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from typing import Final
 
 from kowalski_jupyter.cluster.exo.addresses import DEFAULT_PORT
-from kowalski_jupyter.cluster.exo.client import ExoClient, NodeSilentError
+from kowalski_jupyter.cluster.exo.client import ExoClient, NodeSilentError, NotExoError
 from kowalski_jupyter.cluster.known import KnownNodes
 from kowalski_jupyter.models.base import ModelError
 from kowalski_jupyter.models.urls import origin
@@ -16,6 +17,9 @@ LOCAL: Final = f"http://localhost:{DEFAULT_PORT}"
 
 _PATIENCE: Final = 2.0
 """Seconds for a node to say its id. A machine that is off does not refuse: it is silent."""
+
+_OTHER_SECONDS: Final = 60.0
+"""How long a place is left alone where another kind of server answers."""
 
 
 class Discovery:
@@ -31,6 +35,7 @@ class Discovery:
     def __init__(self, client: ExoClient, known: KnownNodes, given: Sequence[str] = (), local: str = LOCAL) -> None:
         self._client = client
         self._known = known
+        self._others: dict[str, float] = {}
         self._given = [*_origins([*given, local])]
 
     async def find(self, covered: Collection[str]) -> AsyncGenerator[tuple[str, str], None]:
@@ -39,7 +44,12 @@ class Discovery:
         Args:
             covered: base URLs that need not be asked: what is there is known.
         """
-        places = [url for url in dict.fromkeys([*self._given, *self._known.urls]) if url not in covered]
+        now = time.monotonic()
+        places = [
+            url
+            for url in dict.fromkeys([*self._given, *self._known.urls])
+            if url not in covered and self._others.get(url, 0.0) <= now
+        ]
         asking = [asyncio.create_task(self._ask(url)) for url in places]
         try:
             for answer in asyncio.as_completed(asking):
@@ -57,8 +67,11 @@ class Discovery:
     async def _ask(self, url: str) -> tuple[str, str] | None:
         try:
             return (await self._client.node_id(url, _PATIENCE)).value, url
+        except NotExoError:
+            self._others[url] = time.monotonic() + _OTHER_SECONDS
         except NodeSilentError:
-            return None
+            pass
+        return None
 
 
 def _origins(given: Iterable[str]) -> Iterable[str]:

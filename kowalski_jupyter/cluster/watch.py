@@ -66,7 +66,7 @@ class Watch:
     def condition(self, device: Device) -> Condition:
         """Return how a device of the state is."""
         staleness = self.staleness(device)
-        stale = self.url is None or not device.present or (staleness is not None and staleness > STALE_SECONDS)
+        stale = self.url is None or (staleness is not None and staleness > STALE_SECONDS)
         if stale:
             return "lost" if self.reaches.silent(device.id) else "stale"
         return "ok" if self.reaches.url(device.id) else "unreachable"
@@ -91,7 +91,7 @@ class Watch:
 
     def _take(self, url: str, state: ClusterState) -> None:
         before, self.state, self.url = self.state, state, url
-        if before.index is not None and state.index is not None and state.index < before.index:
+        if state.begins_anew(before):
             self.session += 1
             self.since, self.new_master = time.time(), True
         now = time.monotonic()

@@ -34,41 +34,55 @@ class Api:
     def handle(self, request: Request, exchange: Exchange, member: Member) -> None:
         """Answer one request that came to a member's node."""
         url = urlsplit(request.target)
-        path = unquote(url.path)
         query = parse_qs(url.query)
-        match request.method, path.split("/")[1:]:
-            case "GET", ["node_id"]:
-                send_json(exchange, encode(member.id))
-            case "GET", ["state"]:
-                send_json(exchange, encode(self._state.whole()))
-            case "GET", ["state", *keys] if all(keys):
-                self._part(exchange, keys)
-            case "GET", ["models"] | ["v1", "models"]:
-                self._models(exchange, query)
-            case "GET", ["v1", "feature-flags"]:
-                send_json(exchange, encode({"disaggregation": False}))
-            case "GET", ["v1", "instance-links"]:
-                send_json(exchange, b"[]")
-            case "GET", ["instance", "previews"]:
-                self._previews(exchange, query)
-            case "GET", ["instance", "placement"]:
-                self._placement(exchange, query)
-            case "GET" | "DELETE", ["instance", instance_id] if instance_id:
-                self._instance(request.method, exchange, instance_id)
-            case "POST", ["place_instance"]:
-                self._place(request, exchange)
-            case "POST", ["instance"]:
-                self._create(request, exchange)
-            case "POST", ["v1", "chat", "completions"]:
-                self._chat.complete(request, exchange, member.index)
-            case "POST", ["v1", "cancel", command_id]:
-                self._command(lambda: self._chat.cancel(command_id, exchange, member.index))
-            case "POST", ["download", "start"]:
-                self._download(request, exchange)
-            case "GET" | "HEAD", _:
-                send_json(exchange, encode({"detail": "Not Found"}), 404)
+        keys = [unquote(key) for key in url.path.split("/")[1:]]
+        match request.method, keys:
+            case "POST", _:
+                self._post(keys, request, exchange, member)
+            case "GET", _:
+                self._get(keys, query, exchange, member)
+            case "DELETE", ["instance", instance_id]:
+                self._unplace(exchange, instance_id)
             case _:
-                send_json(exchange, encode({"detail": "Method Not Allowed"}), 405, [("allow", "GET, HEAD")])
+                _nowhere(exchange, request.method)
+
+    def _post(self, keys: list[str], request: Request, exchange: Exchange, member: Member) -> None:
+        match keys:
+            case ["place_instance"]:
+                self._place(request, exchange)
+            case ["instance"]:
+                self._create(request, exchange)
+            case ["v1", "chat", "completions"]:
+                self._chat.complete(request, exchange, member.index)
+            case ["v1", "cancel", command_id]:
+                self._command(lambda: self._chat.cancel(command_id, exchange, member.index))
+            case ["download", "start"]:
+                self._download(request, exchange)
+            case _:
+                _nowhere(exchange, "POST")
+
+    def _get(self, keys: list[str], query: dict[str, list[str]], exchange: Exchange, member: Member) -> None:
+        match keys:
+            case ["node_id"]:
+                send_json(exchange, encode(member.id))
+            case ["state"]:
+                send_json(exchange, encode(self._state.whole()))
+            case ["state", *path] if all(path):
+                self._part(exchange, path)
+            case ["models"] | ["v1", "models"]:
+                self._models(exchange, query)
+            case ["v1", "feature-flags"]:
+                send_json(exchange, encode({"disaggregation": False}))
+            case ["v1", "instance-links"]:
+                send_json(exchange, b"[]")
+            case ["instance", "previews"]:
+                self._previews(exchange, query)
+            case ["instance", "placement"]:
+                self._placement(exchange, query)
+            case ["instance", instance_id]:
+                self._instance(exchange, instance_id)
+            case _:
+                _nowhere(exchange, "GET")
 
     def _part(self, exchange: Exchange, keys: list[str]) -> None:
         try:
@@ -117,14 +131,18 @@ class Api:
         else:
             send_json(exchange, encode(placement.instance(model, chosen, sharding)))
 
-    def _instance(self, method: str, exchange: Exchange, instance_id: str) -> None:
+    def _instance(self, exchange: Exchange, instance_id: str) -> None:
         found = self._cluster.instances.get(instance_id)
         if found is None:
             send_error(exchange, 404, "Instance not found")
-        elif method == "GET":
-            send_json(exchange, encode(found.body))
         else:
+            send_json(exchange, encode(found.body))
+
+    def _unplace(self, exchange: Exchange, instance_id: str) -> None:
+        if instance_id in self._cluster.instances:
             self._command(lambda: self._delete(exchange, instance_id))
+        else:
+            send_error(exchange, 404, "Instance not found")
 
     def _delete(self, exchange: Exchange, instance_id: str) -> None:
         send_json(exchange, encode(_received() | {"instance_id": instance_id}))
@@ -166,7 +184,10 @@ class Api:
 
     def _placed(self, exchange: Exchange, model: Model, do: Callable[[], object]) -> None:
         send_json(exchange, encode(_received() | {"model_card": shapes.card(model)}))
-        do()
+        if self._cluster.refuse_placements > 0:
+            self._cluster.refuse_placements -= 1
+        else:
+            do()
 
     def _download(self, request: Request, exchange: Exchange) -> None:
         payload, problem = read_json(request, ("target_node_id", "shard_metadata"))
@@ -212,6 +233,14 @@ class Api:
         """Wait for nothing any more."""
         for task in list(self._later):
             task.cancel()
+
+
+def _nowhere(exchange: Exchange, method: str) -> None:
+    """Answer as the files of exo's dashboard do, which are what every other path is."""
+    if method in ("GET", "HEAD"):
+        send_json(exchange, encode({"detail": "Not Found"}), 404)
+    else:
+        send_json(exchange, encode({"detail": "Method Not Allowed"}), 405, [("allow", "GET, HEAD")])
 
 
 def _received() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Simulated time: it runs `speed` times faster than that on the wall, and everything exo waits for is measured in it."""
+"""Simulated time: it runs `speed` times faster than the wall's, and all that exo waits for is measured in it."""
 
 from __future__ import annotations
 

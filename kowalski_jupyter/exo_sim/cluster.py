@@ -55,7 +55,7 @@ class Cluster:
         self.master: Member | None = None
         self.session = 0
         self.refuse_placements = 0
-        self.faults: list[tuple[RequestFault, int | None, str | None]] = []
+        self.faults: list[RequestFault] = []
         self._events = 0.0
         self._events_at = self.clock.now()
         self._released = asyncio.Event()
@@ -113,7 +113,7 @@ class Cluster:
         self.join(member)
 
     def _drop_member(self, member: Member, since: float) -> None:
-        if member.silent_since == since and self.members.pop(member.id, None):
+        if member.silent_since == since and self.members.pop(member.id, None) is not None:
             self.event()
 
     def _drop_instances(self, member: Member, since: float) -> None:
@@ -193,9 +193,6 @@ class Cluster:
         self, model: Model, sharding: str = "Pipeline", meta: str = "MlxRing", min_nodes: int = 1
     ) -> Instance | None:
         """Do as `/place_instance` says; None if the master refuses, as it does without telling anybody."""
-        if self.refuse_placements > 0:
-            self.refuse_placements -= 1
-            return None
         try:
             chosen = choose(self.places(), model, sharding, meta, min_nodes)
         except PlacementError:
@@ -231,15 +228,16 @@ class Cluster:
         if not replicas:
             job.answer.zombify()
             return
-        job.fault = job.fault or self._fault(job, replicas[0])
+        job.fault = self._fault(job)
         chosen = min(replicas, key=lambda each: each.counted)
         self.jobs[job.record.id] = job
         self._count(chosen, 1)
         chosen.take(job)
 
-    def _fault(self, job: Job, _replica: Instance) -> RequestFault | None:
-        for at, (fault, node, model) in enumerate(self.faults):
-            if node in (None, job.record.node) and model in (None, job.record.model):
+    def _fault(self, job: Job) -> RequestFault | None:
+        """Return what is to go wrong with a request, once."""
+        for at, fault in enumerate(self.faults):
+            if fault.node in (None, job.record.node) and fault.model in (None, job.record.model):
                 del self.faults[at]
                 job.record.fault = fault.kind
                 return fault

@@ -21,7 +21,7 @@ from typing import Any
 from kowalski_jupyter.exo_sim.api import Api
 from kowalski_jupyter.exo_sim.chat import Chat
 from kowalski_jupyter.exo_sim.cluster import Cluster, Member
-from kowalski_jupyter.exo_sim.faults import FaultError, Faults
+from kowalski_jupyter.exo_sim.faults import FaultError, Faults, inject
 from kowalski_jupyter.exo_sim.http import Exchange, Request, Server, send_json
 from kowalski_jupyter.exo_sim.nodes import Node, NodeError, listen_on, listen_on_all
 from kowalski_jupyter.exo_sim.placement import Place, PlacementError, choose, instance
@@ -62,8 +62,8 @@ class Coordinator:
         listening = listen_on_all(addresses, self.plan.port)
         self.port = listening[0].getsockname()[1]
         self._api = Api(self.cluster, self.chat, self.port)
-        for index, device in enumerate(self.plan.nodes):
-            self._join(index, device, LONG_AGO)
+        for device in self.plan.nodes:
+            self.cluster.join(self._make_node(device, LONG_AGO).member, pause=False)
         await asyncio.gather(*(node.start(each) for node, each in zip(self.nodes, listening, strict=True)))
         for number in range(self.plan.phantoms):
             index = len(self.nodes) + number
@@ -76,12 +76,12 @@ class Coordinator:
     def _address(self, index: int) -> str:
         return f"127.0.0.{self.plan.first + index}"
 
-    def _join(self, index: int, device: Device, joined: float) -> Node:
+    def _make_node(self, device: Device, joined: float) -> Node:
+        index = len(self.nodes)
         named = replace(device, name=device.name or f"exo-node-{index + 1}")
         member = Member(index, self._address(index), named, joined, slow=named.slow)
         node = Node(index, member.address, self.port, member, self._handle)
         self.nodes.append(node)
-        self.cluster.join(member, pause=joined != LONG_AGO)
         return node
 
     def _handle(self, request: Request, exchange: Exchange, member: Member) -> None:
@@ -90,15 +90,19 @@ class Coordinator:
 
     async def add_node(self, device: Device) -> int:
         """Start one more node; return its index."""
-        node = self._join(len(self.nodes), device, self.cluster.clock.now())
-        await node.start()
+        node = self._make_node(device, self.cluster.clock.now())
+        await self._start(node)
         return node.index
 
     async def restart(self, node: Node) -> None:
         """Start a node again, under a new id, as exo does."""
         old = node.member
         node.member = Member(node.index, node.address, old.device, self.cluster.clock.now(), slow=old.device.slow)
+        await self._start(node)
+
+    async def _start(self, node: Node) -> None:
         await node.start()
+        node.member.joined = self.cluster.clock.now()
         self.cluster.join(node.member)
 
     async def place(self, model: str, nodes: int = 1, on: list[int] | None = None, wait: bool = True) -> str:
@@ -164,7 +168,7 @@ class Coordinator:
             case "requests":
                 return [asdict(record) for record in self.chat.records[settings.get("since", 0) :]]
             case "inject":
-                return await self.faults.inject(str(settings.pop("fault", "")), settings)
+                return await inject(self.faults, str(settings.pop("fault", "")), settings)
             case "place":
                 try:
                     return await self.place(**settings)

@@ -73,11 +73,11 @@ class Server:
             self._server.close()
             self._server = None
 
-    def hold(self, on: bool) -> None:
+    def hold(self, *, on: bool) -> None:
         """Let no byte out and none in, as if the cable were pulled; or let everything held go."""
         self.held = on
         for connection in list(self.connections):
-            connection.hold(on)
+            connection.hold(on=on)
 
     def close(self) -> None:
         """Stop listening and drop all connections."""
@@ -141,8 +141,6 @@ class Connection(asyncio.Protocol):
                 request = Request(head.method.decode(), head.target.decode("latin-1"), kind, b"".join(self._body))
                 self._server.handle(request, self)
             else:
-                if self._http.their_state is h11.MUST_CLOSE:
-                    self._close()
                 return
 
     def start(self, status: int, headers: Headers) -> None:
@@ -171,7 +169,7 @@ class Connection(asyncio.Protocol):
         self.on_gone = None
         self._close()
 
-    def hold(self, on: bool) -> None:
+    def hold(self, *, on: bool) -> None:
         """Stop all bytes, or send what has gathered."""
         if self._transport is None:
             return

@@ -10,17 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kowalski_jupyter.exo_sim.job import Job
-from kowalski_jupyter.exo_sim.plan import Model, Reply
-from kowalski_jupyter.exo_sim.replies import tokens
+from kowalski_jupyter.exo_sim.plan import Model
+from kowalski_jupyter.exo_sim.speaking import Speech
 
 if TYPE_CHECKING:
     from kowalski_jupyter.exo_sim.cluster import Cluster, Member
 
 MAX_STARTS: Final = 5
 """Runner starts after which exo gives an instance up."""
-
-CANCEL_EVERY: Final = 100
-"""Tokens between two looks of a runner whether anybody still wants its reply."""
 
 
 class Instance:
@@ -54,7 +51,9 @@ class Instance:
     async def _load(self) -> None:
         times = self.cluster.plan.timings
         self._all("RunnerIdle")
-        self._task("CreateRunner", boundInstance={"instance": self.body})
+        for node, runner in self.runners.items():
+            bound = {"instance": self.body, "boundRunnerId": runner, "boundNodeId": node}
+            self._task("CreateRunner", boundInstance=bound)
         for member in self.members:
             await self.cluster.downloads.obtain(member, self.model)
         if len(self.members) > 1:
@@ -129,75 +128,12 @@ class Instance:
             self._admit(ended)
 
     async def _reply(self, job: Job, began: float) -> float:
-        """Say the reply at its pace; return when it ended by that pace, in the loop's time."""
-        prompt = job.prompt_tokens
-        job.answer.prefill(0, prompt)
+        """Say the reply; return when it ended by its own pace, in the loop's time."""
+        job.answer.prefill(0, job.prompt_tokens)
         reply = self.cluster.replies.at_once(job.payload)
         if reply is None:
             reply = await self.cluster.replies.make(job.payload, job.record.id)
-        at = await self._until(began, reply.delay * self.slow())
-        job.answer.prefill(max(0, prompt - 1), prompt)
-        job.answer.prefill(prompt, prompt)
-        thoughts, pieces = tokens(reply.reasoning), tokens(reply.text)
-        limit = max(0, job.max_tokens - len(thoughts))
-        length = len(pieces) >= limit
-        pieces, last = (pieces[: limit - 1], pieces[limit - 1 : limit]) if length else (pieces, [])
-        stop_at = job.fault.after if job.fault else None
-        said = 0
-        for part, reasoning in ((thoughts, True), (pieces, False)):
-            size = 1 if reply.tokens_per_second or stop_at is not None else max(1, len(part))
-            for start in range(0, len(part), size):
-                if stop_at is not None and said >= stop_at:
-                    return await self._fail(job, at)
-                if reply.tokens_per_second:
-                    at = await self._until(at, self.slow() / reply.tokens_per_second)
-                    if job.abandoned and said % CANCEL_EVERY == 0:
-                        return at
-                job.answer.tokens(*part[start : start + size], reasoning=reasoning)
-                said += size
-        if stop_at is not None:
-            return await self._fail(job, at)
-        if reply.tokens_per_second:
-            at = await self._until(at, self.slow() / reply.tokens_per_second)
-        count = len(thoughts) + len(pieces) + 1
-        self._finish(job, reply, "".join(last), "length" if length else reply.finish, prompt, count, at - began)
-        return at
-
-    def _finish(self, job: Job, reply: Reply, last: str, reason: str, prompt: int, count: int, took: float) -> None:
-        usage = {
-            "prompt_tokens": prompt + 1,
-            "completion_tokens": count,
-            "total_tokens": prompt + 1 + count,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": len(tokens(reply.reasoning)),
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
-        stats = {
-            "prompt_tps": round((prompt + 1) / max(reply.delay * self.slow(), 1e-3), 6),
-            "generation_tps": round(count / max(took - reply.delay * self.slow(), 1e-3), 6),
-            "prompt_tokens": prompt + 1,
-            "generation_tokens": count,
-            "peak_memory_usage": {"in_bytes": self.model.size},
-            "prefix_cache_hit": "none",
-        }
-        job.answer.finish(last, reason, usage, stats)
-
-    async def _fail(self, job: Job, at: float) -> float:
-        """Do what the request's fault is."""
-        match job.fault.kind if job.fault else "":
-            case "zombie_stream":
-                job.answer.zombify()
-            case "empty_200":
-                job.answer.empty()
-            case "partial_json":
-                job.answer.cut()
-            case _:
-                job.answer.error("Runner shutdown before completing command (signal=9 (Killed))")
-        return at
+        return await Speech(job, self.model, reply, self.slow()).say(began, self._until)
 
     async def _until(self, since: float, seconds: float) -> float:
         """Wait until so long after a moment of the loop's time, and while a node is missing; return that moment."""

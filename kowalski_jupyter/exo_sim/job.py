@@ -16,17 +16,20 @@ DEFAULT_MAX_TOKENS = 32168
 
 @dataclass(frozen=True, slots=True)
 class RequestFault:
-    """What goes wrong with a request, after so many tokens: one of `kinds`."""
+    """What goes wrong with a request after so many tokens, and with which: of a node, of a model."""
 
     kind: str
     after: int = 0
-
-    kinds = ("zombie_stream", "empty_200", "partial_json", "error_chunk")
+    node: int | None = None
+    model: str | None = None
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request on its way through the cluster. `status` is that of its task in `/state`; `arrived` is the loop's time."""
+    """A request on its way through the cluster.
+
+    `status` is that of its task in `/state`; `arrived` is the loop's time.
+    """
 
     record: Record
     payload: dict[str, Any]

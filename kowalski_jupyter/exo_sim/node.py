@@ -51,8 +51,10 @@ class NodeProcess:
 
     def _told(self, head: dict[str, Any], body: bytes) -> None:
         match head["op"]:
+            case "flush":
+                self._send({"op": "flushed"})
             case "hold":
-                self.server.hold(head["on"])
+                self.server.hold(on=head["on"])
             case "refuse" if head["on"]:
                 self.server.refuse()
             case "refuse":

@@ -22,7 +22,10 @@ class NodeError(Exception):
 
 
 class Node:
-    """One machine: an address, and a process while it is up. `member` is its present life in the cluster, or the last."""
+    """One machine: an address, and a process while it is up.
+
+    `member` is its present life in the cluster, or the last.
+    """
 
     def __init__(self, index: int, address: str, port: int, member: Member, handle: Handle) -> None:
         self.index = index
@@ -35,6 +38,7 @@ class Node:
         self._link: Link | None = None
         self._streams: dict[int, Stream] = {}
         self._ready = asyncio.Event()
+        self._flushed = asyncio.Event()
 
     async def start(self, listening: socket.socket | None = None) -> None:
         """Start the process, and wait until it listens."""
@@ -42,7 +46,7 @@ class Node:
         ours, theirs = socket.socketpair()
         with theirs, listening or listen_on(self.address, self.port) as given:
             words = [sys.executable, "-m", "kowalski_jupyter.exo_sim.node", str(theirs.fileno()), str(given.fileno())]
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220 (it takes a millisecond)
                 words, pass_fds=(theirs.fileno(), given.fileno()), stdin=subprocess.DEVNULL, start_new_session=True
             )
         self._link = await Link.over(ours, self._told, self._lost)
@@ -65,12 +69,12 @@ class Node:
         self._streams.clear()
         self.partitioned = False
 
-    def hold(self, on: bool) -> None:
+    def hold(self, *, on: bool) -> None:
         """Let no bytes through, or let them through again."""
         self.partitioned = on
         self.send({"op": "hold", "on": on})
 
-    def refuse(self, on: bool) -> None:
+    def refuse(self, *, on: bool) -> None:
         """Refuse connections, or take them again."""
         self.send({"op": "refuse", "on": on})
 
@@ -78,6 +82,13 @@ class Node:
         """Tell the process something."""
         if self._link is not None:
             self._link.send(head, body)
+
+    async def flushed(self) -> None:
+        """Return once the process has sent all that it was told to."""
+        self._flushed.clear()
+        await asyncio.sleep(0)  # for what goes out at the end of this turn of the loop
+        self.send({"op": "flush"})
+        await self._flushed.wait()
 
     def end_of(self, number: int) -> None:
         """Forget an exchange that is over."""
@@ -87,6 +98,8 @@ class Node:
         match head["op"]:
             case "ready":
                 self._ready.set()
+            case "flushed":
+                self._flushed.set()
             case "request":
                 stream = self._streams[head["id"]] = Stream(self, head["id"])
                 self._handle(Request(head["method"], head["target"], head["type"], body), stream, self.member)
@@ -97,6 +110,7 @@ class Node:
 
     def _lost(self) -> None:
         self._link = None
+        self._flushed.set()
 
 
 class Stream:

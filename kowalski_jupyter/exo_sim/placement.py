@@ -61,7 +61,7 @@ def instance(model: Model, chosen: Sequence[Place], sharding: str = "Pipeline") 
     runners = {place.node_id: str(uuid.uuid4()) for place in chosen}
     bounds = _layers(model, chosen) if sharding == "Pipeline" else [(0, model.layers)] * len(chosen)
     shards = {
-        runners[place.node_id]: shapes.shard(model, sharding, rank, len(chosen), *bounds[rank])
+        runners[place.node_id]: shapes.shard(model, sharding, rank, len(chosen), bounds[rank])
         for rank, place in enumerate(chosen)
     }
     hosts = {
@@ -83,7 +83,7 @@ def previews(places: Sequence[Place], model: Model) -> list[dict[str, Any]]:
     found = []
     for sharding in ("Pipeline", "Tensor"):
         for meta in ("MlxRing", "MlxJaccl"):
-            head = {"model_id": model.id, "sharding": sharding, "instance_meta": meta}
+            head: dict[str, Any] = {"model_id": model.id, "sharding": sharding, "instance_meta": meta}
             reason, done = "", False
             for count in range(1, len(places) + 1):
                 try:
@@ -93,7 +93,7 @@ def previews(places: Sequence[Place], model: Model) -> list[dict[str, Any]]:
                     continue
                 if len(chosen) == count:
                     done = True
-                    share = {place.node_id: model.size // count for place in reversed(chosen)}
+                    share: dict[str, int] = {place.node_id: model.size // count for place in reversed(chosen)}
                     whole = instance(model, chosen, sharding)
                     found.append(head | {"instance": whole, "memory_delta_by_node": share, "error": None})
             if not done:

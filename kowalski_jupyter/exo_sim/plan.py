@@ -10,7 +10,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the catalogue. `size` is in bytes, `load_seconds` in simulated seconds for a whole model on one node."""
+    """A model of the catalogue. `size` is in bytes, `load_seconds` are simulated ones, for all of it on one node."""
 
     id: str
     size: int = 700_000_000
@@ -29,7 +29,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A machine of the cluster. Bytes; `slow` multiplies the time it takes for replies. Without `mac`, it tells as little of itself as exo on Linux does."""
+    """A machine of the cluster. Memory is in bytes; `slow` multiplies the time that replies take.
+
+    Without `mac` it tells as little of itself as exo does on Linux.
+    """
 
     name: str = ""
     mac: bool = True
@@ -48,7 +51,7 @@ class Reply:
     """What a model says.
 
     `delay` is in real seconds until the first token; then `tokens_per_second` come, or all at once. `finish` is exo's
-    reason. `chat` limits by `max_tokens` as a model would.
+    reason, unless `max_tokens` end it before.
     """
 
     text: str = ""
@@ -62,7 +65,7 @@ class Reply:
 class Rule:
     r"""A reply for the requests whose last user message has `pattern` in it (a regular expression).
 
-    `text` may name groups of the pattern (``\1``); `echo` repeats the user's message instead. `model` limits the rule to one.
+    `text` may name groups of the pattern (``\1``); `echo` repeats the user's message instead. `model` limits it to one.
     """
 
     pattern: str = ""
@@ -86,8 +89,8 @@ class Forward:
 class Timings:
     """What exo takes its time for, in simulated seconds: measured on the real one.
 
-    `node_timeout` and `instance_timeout` count from a node's death; `event_lag` is how late the master counts a request;
-    `refused_model` is how long exo looks for a model that nobody knows.
+    `node_timeout` and `instance_timeout` count from a node's death; `event_lag` is how late the master counts a
+    request; `unknown_model` is how long exo looks for a model that nobody knows.
     """
 
     keep_alive: float = 10.0

@@ -12,10 +12,10 @@ class Record:
 
     `node` is the index of the node it came to, `instance` the id of the one that the master chose, `served_by` the
     indexes of that instance's nodes. `started` is when it came, `began` when a slot took it, `ended` when the client's
-    answer was over. `outcome` says how it ended: ``finished``, ``error`` (an error in the stream, or an empty answer for
-    those not streamed), ``cut`` (a clean end without a finish reason), ``empty``, ``partial``, ``refused`` (an HTTP
+    answer was over. `outcome` says how it ended: ``finished``, ``error`` (an error in the stream, or an empty answer
+    for those not streamed), ``cut`` (a clean end without a finish reason), ``empty``, ``partial``, ``refused`` (an HTTP
     error status, in `status`), ``cancelled`` (by ``/v1/cancel``), ``disconnected`` (the client went away),
-    ``node-killed``; None while it goes on. `zombie` is set once no token can come any more though the stream stays open.
+    ``node-killed``; None while it goes on. `zombie` is set once no token can come any more, though it stays open.
     `text` is what the client was sent of the reply.
     """
 

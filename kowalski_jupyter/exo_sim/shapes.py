@@ -65,7 +65,7 @@ def catalogue_entry(model: Model) -> dict[str, Any]:
     }
 
 
-def shard(model: Model, sharding: str, rank: int, world: int, start: int, end: int) -> dict[str, Any]:
+def shard(model: Model, sharding: str, rank: int, world: int, layers: tuple[int, int]) -> dict[str, Any]:
     """Return what one runner has of a model."""
     return {
         f"{sharding}ShardMetadata": {
@@ -74,8 +74,8 @@ def shard(model: Model, sharding: str, rank: int, world: int, start: int, end: i
             "worldSize": world,
             "immediateException": False,
             "shouldTimeout": None,
-            "startLayer": start,
-            "endLayer": end,
+            "startLayer": layers[0],
+            "endLayer": layers[1],
             "nLayers": model.layers,
         }
     }
@@ -85,7 +85,7 @@ def download(node_id: str, model: Model, received: int | None) -> dict[str, Any]
     """Return one node's entry for a model: all of it (None), a part in bytes, or nothing yet (0)."""
     entry: dict[str, Any] = {
         "nodeId": node_id,
-        "shardMetadata": shard(model, "Pipeline", 0, 1, 0, model.layers),
+        "shardMetadata": shard(model, "Pipeline", 0, 1, (0, model.layers)),
         "modelDirectory": f"/Users/me/.exo/models/{model.id.replace('/', '--')}",
     }
     total = {"inBytes": model.size}

@@ -54,7 +54,7 @@ class State:
         found = self._parts[path[0]]()
         for key in path[1:]:
             if isinstance(found, list):
-                found = found[int(key)] if key.isdigit() else {}[key]
+                found = found[_index(key)]
             elif isinstance(found, dict):
                 found = found[key]
             else:
@@ -110,6 +110,12 @@ class State:
             whole = {"nodes": [m.id for m in members], "connections": connections if len(meshed) > 1 else {}}
             self._edges = (key, whole)
         return self._edges[1]
+
+
+def _index(key: str) -> int:
+    if not key.isdigit():
+        raise KeyError(key)
+    return int(key)
 
 
 def _disk(_: Member) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class KowalskiExtension(ExtensionApp):
         os.environ.pop(TOKEN_VARIABLE, None)
         if self._metrics is not None:
             self._metrics.close()
+            self._metrics = None
         if self._activity is not None:
             self._activity.close()
         if self._api is not None:

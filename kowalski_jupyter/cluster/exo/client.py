@@ -51,6 +51,10 @@ class NodeSilentError(Exception):
     """The node does not answer, or not with anything that is of use."""
 
 
+class NotExoError(NodeSilentError):
+    """Something answers there, and it is not exo."""
+
+
 class ExoClient:
     """Questions and commands to nodes, each named by its base URL. Belongs to one event loop.
 
@@ -71,14 +75,15 @@ class ExoClient:
         """Return the id of the node at `url`, and how long it took to say it.
 
         Raises:
-            NodeSilentError: nothing like exo answers there.
+            NodeSilentError: nothing answers there.
+            NotExoError: something else does.
         """
         try:
             part = await self._get(f"{url}/node_id", patience)
         except NoSuchPartError:
-            raise NodeSilentError(f"{url} is not exo.") from None
+            raise NotExoError(f"{url} is not exo.") from None
         if not isinstance(part.value, str) or not 0 < len(part.value) <= 64 or not part.value.isalnum():  # noqa: PLR2004
-            raise NodeSilentError(f"{url} is not exo.")
+            raise NotExoError(f"{url} is not exo.")
         return part
 
     async def state(self, url: str, part: str = "", patience: float = PATIENCE) -> Part:

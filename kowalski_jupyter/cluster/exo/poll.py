@@ -62,7 +62,7 @@ class Poller:
         await self._ask(url, self._due(fresh=fresh))
         if self._has_begun_anew(index):
             await self._ask(url, () if self._whole else tuple(_EVERY))
-        elif not self._whole and self._unknown_nodes():
+        elif not self._whole and self._nodes_have_changed():
             await self._ask(url, _OF_NEW_NODES)
         return read_state(self._parts, url)
 
@@ -103,9 +103,9 @@ class Poller:
         now = self._parts.get("lastEventAppliedIdx")
         return isinstance(before, int) and isinstance(now, int) and now < before
 
-    def _unknown_nodes(self) -> bool:
-        """Tell whether there are nodes that nothing is known of yet, and that were not asked for a moment ago."""
+    def _nodes_have_changed(self) -> bool:
+        """Tell whether nodes have come or gone of late that the topology does not tell of, if it is not quite new."""
         seen = self._parts.get("lastSeen")
-        known = present_nodes(self._parts.get("topology")) or []
+        known = present_nodes(self._parts.get("topology"))
         asked = self._next.get("topology", 0.0) - _EVERY["topology"]
-        return isinstance(seen, dict) and not seen.keys() <= set(known) and time.monotonic() - asked > 1.0
+        return isinstance(seen, dict) and seen.keys() != set(known) and time.monotonic() - asked > 1.0

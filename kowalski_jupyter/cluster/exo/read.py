@@ -41,6 +41,7 @@ def read_state(parts: Mapping[str, Any], source: str) -> ClusterState:
         devices={device.id: device for device in _devices(parts, seen, source)},
         instances={each.id: each for each in read_instances(parts.get("instances"), parts.get("runners"))},
         tasks=tuple(_tasks(parts.get("tasks"))),
+        runners=frozenset(key for key, _ in _items(parts.get("runners"))),
         index=_index(parts.get("lastEventAppliedIdx")),
         stamp=max(seen.values(), default=None),
     )
@@ -56,11 +57,11 @@ def read_time(value: object) -> float | None:
     return None
 
 
-def present_nodes(topology: object) -> list[str] | None:
-    """Return the ids of the nodes that are in the topology; None if there is no topology."""
+def present_nodes(topology: object) -> list[str]:
+    """Return the ids of the nodes that are in the topology."""
     nodes = topology.get("nodes") if isinstance(topology, dict) else None
     if not isinstance(nodes, list):
-        return None
+        return []
     # Up to 1.0.63 a node is an object that has its id and its whole profile in it.
     found = [node.get("nodeId") if isinstance(node, dict) else node for node in nodes]
     return [node for node in found if isinstance(node, str)]
@@ -68,12 +69,11 @@ def present_nodes(topology: object) -> list[str] | None:
 
 def _devices(parts: Mapping[str, Any], seen: Mapping[str, float], source: str) -> Iterator[Device]:
     topology = parts.get("topology")
-    present = present_nodes(topology)
     profiles = dict(_items(parts.get("nodeProfiles")))
-    # Identities are kept of nodes long gone, so that they alone prove nothing.
-    known = present if present is not None else [*seen, *profiles]
+    # Identities are kept of nodes long gone, so that they prove nothing.
+    nodes = list(seen) or present_nodes(topology) or list(profiles)
     reached = addresses(topology, parts.get("nodeNetwork") or _old_network(profiles), source)
-    for node in dict.fromkeys([*known, *seen]):
+    for node in nodes:
         old = _body(profiles, node)
         identity = _body(parts.get("nodeIdentities"), node) or old
         memory = _body(parts.get("nodeMemory"), node) or _body(old, "memory")
@@ -94,7 +94,6 @@ def _devices(parts: Mapping[str, Any], seen: Mapping[str, float], source: str) -
             temperature=_number(system.get("temp")),
             power=_number(system.get("sysPower")),
             last_seen=seen.get(node),
-            present=node in known,
             addresses=tuple(reached.get(node, ())),
         )
 

@@ -29,7 +29,6 @@ class Device:
         temperature: of the GPU, in degrees Celsius.
         power: of the whole device, in watts.
         last_seen: when the master heard of it last, in seconds since the epoch by the master's clock.
-        present: whether it is in the cluster's topology.
         addresses: base URLs where its API may be, likeliest first; not yet confirmed.
     """
 
@@ -47,7 +46,6 @@ class Device:
     temperature: float | None = None
     power: float | None = None
     last_seen: float | None = None
-    present: bool = True
     addresses: tuple[str, ...] = ()
 
 
@@ -72,15 +70,25 @@ class ClusterState:
         devices: by id.
         instances: by id.
         tasks: those in flight; empty too if the cluster has no parts to ask for them.
-        index: of the last event that the node has applied. It falls when a new master has begun anew.
+        runners: ids of all runners that it has had: exo does not forget those of instances that are gone.
+        index: of the last event that the node has applied.
         stamp: the newest of all `last_seen`, the nearest thing to the master's clock; None if it says none.
     """
 
     devices: Mapping[str, Device] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
+    runners: frozenset[str] = frozenset()
     index: int | None = None
     stamp: float | None = None
+
+    def begins_anew(self, before: ClusterState) -> bool:
+        """Tell whether a new master has begun anew since `before`: events are counted from zero, nothing is remembered.
+
+        In a young cluster the count may have passed the old one by the time of the next look.
+        """
+        fallen = before.index is not None and self.index is not None and self.index < before.index
+        return fallen or (bool(before.instances or before.runners) and not (self.instances or self.runners))
 
     def in_flight(self, instance: str) -> int:
         """Return how many requests that instance has, running and queued."""
