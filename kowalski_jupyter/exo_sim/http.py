@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import h11
 
@@ -95,6 +95,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._kept: list[bytes] = []
         self._close_when_let_go = False
+        self._chunked = False
         self._head: h11.Request | None = None
         self._body: list[bytes] = []
         self.on_gone: Callable[[], None] | None = None
@@ -146,18 +147,22 @@ class Connection(asyncio.Protocol):
     def start(self, status: int, headers: Headers) -> None:
         """See `Exchange`."""
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-        self._put(h11.Response(status_code=status, headers=raw, reason=b""))
+        self._chunked = all(name != "content-length" for name, _ in headers)
+        self._put(self._http.send(h11.Response(status_code=status, headers=raw, reason=b"")))
 
     def data(self, *pieces: bytes) -> None:
         """See `Exchange`."""
-        self._put(*(h11.Data(data=piece) for piece in pieces))
+        if self._chunked:  # as h11 would, in a tenth of the time
+            self._put(b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces))
+        else:
+            self._put(b"".join(self._http.send(h11.Data(data=piece)) or b"" for piece in pieces))
 
     def end(self) -> None:
         """See `Exchange`."""
         if self._transport is None:
             return
         self.on_gone = None
-        self._put(h11.EndOfMessage())
+        self._put(self._http.send(h11.EndOfMessage()))
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._read()
@@ -182,14 +187,11 @@ class Connection(asyncio.Protocol):
         if self._close_when_let_go:
             self._transport.close()
 
-    def _put(self, *events: Any) -> None:
-        if self._transport is None:
-            return
-        sent = b"".join(self._http.send(event) or b"" for event in events)
+    def _put(self, sent: bytes | None) -> None:
         if self._server.held:
-            self._kept.append(sent)
-        else:
-            self._transport.write(sent)
+            self._kept.append(sent or b"")
+        elif self._transport is not None:
+            self._transport.write(sent or b"")
 
     def _close(self) -> None:
         if self._server.held:

@@ -129,11 +129,12 @@ class Instance:
 
     async def _reply(self, job: Job, began: float) -> float:
         """Say the reply; return when it ended by its own pace, in the loop's time."""
-        job.answer.prefill(0, job.prompt_tokens)
+        prompt = job.count_prompt()
+        job.answer.prefill(0, prompt)
         reply = self.cluster.replies.at_once(job.payload)
         if reply is None:
             reply = await self.cluster.replies.make(job.payload, job.record.id)
-        return await Speech(job, self.model, reply, self.slow()).say(began, self._until)
+        return await Speech(job, self.model, reply, self.slow(), prompt).say(began, self._until)
 
     async def _until(self, since: float, seconds: float) -> float:
         """Wait until so long after a moment of the loop's time, and while a node is missing; return that moment."""

@@ -46,9 +46,8 @@ class Job:
         limit = self.payload.get("max_tokens")
         return limit if isinstance(limit, int) and limit > 0 else DEFAULT_MAX_TOKENS
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Return roughly what the prompt takes."""
+    def count_prompt(self) -> int:
+        """Return roughly how many tokens the prompt takes."""
         text = " ".join(text_of(m.get("content")) for m in self.payload["messages"] if isinstance(m, dict))
         return max(1, len(re.findall(r"\w+|[^\w\s]", text)))
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from kowalski_jupyter.exo_sim.cluster import Member
 from kowalski_jupyter.exo_sim.http import Exchange, Headers, Request, bound
@@ -86,7 +86,6 @@ class Node:
     async def flushed(self) -> None:
         """Return once the process has sent all that it was told to."""
         self._flushed.clear()
-        await asyncio.sleep(0)  # for what goes out at the end of this turn of the loop
         self.send({"op": "flush"})
         await self._flushed.wait()
 
@@ -113,15 +112,19 @@ class Node:
         self._flushed.set()
 
 
+_TOGETHER: Final = 0.001
+"""Seconds that the pieces of an answer wait for further ones: a message costs more than a piece. Its end does not."""
+
+
 class Stream:
-    """The exchange of a request that came to a node's process. What is said in one go, goes there in one go."""
+    """The exchange of a request that came to a node's process."""
 
     def __init__(self, node: Node, number: int) -> None:
         self._node = node
         self._number = number
         self._head: dict[str, Any] = {}
         self._pieces: list[bytes] = []
-        self._due = False
+        self._due: asyncio.Handle | None = None
         self.on_gone: Callable[[], None] | None = None
 
     def start(self, status: int, headers: Headers) -> None:
@@ -136,25 +139,28 @@ class Stream:
 
     def end(self) -> None:
         """See `Exchange`."""
-        self._head["end"] = True
-        self._soon()
+        self._end(properly=True)
 
     def abort(self) -> None:
         """See `Exchange`."""
-        self._head["end"] = False
-        self._soon()
+        self._end(properly=False)
+
+    def _end(self, *, properly: bool) -> None:
+        self._head["end"] = properly
+        if self._due is not None:
+            self._due.cancel()
+        self._flush()
 
     def _soon(self) -> None:
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(_TOGETHER, self._flush)
 
     def _flush(self) -> None:
         head = {"op": "answer", "id": self._number, "sizes": [len(piece) for piece in self._pieces], **self._head}
         self._node.send(head, b"".join(self._pieces))
         if "end" in self._head:
             self._node.end_of(self._number)
-        self._head, self._pieces, self._due = {}, [], False
+        self._head, self._pieces, self._due = {}, [], None
 
 
 def listen_on(address: str, port: int) -> socket.socket:

@@ -84,7 +84,7 @@ class Replies:
 
 
 def _by_rule(rule: Rule, said: str, match: re.Match[str]) -> Reply:
-    text = said if rule.echo else match.expand(rule.text)
+    text = said if rule.echo else match.expand(rule.text) if "\\" in rule.text else rule.text
     return Reply(text, rule.delay, rule.tokens_per_second)
 
 

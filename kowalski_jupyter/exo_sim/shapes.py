@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 from kowalski_jupyter.exo_sim.plan import Device, Model
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def encode(value: object) -> bytes:
     """Write JSON as exo's server does: without spaces, text as it is."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _JSON.encode(value).encode()
 
 
 def card(model: Model) -> dict[str, Any]:

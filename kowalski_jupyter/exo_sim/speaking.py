@@ -20,9 +20,10 @@ Until = Callable[[float, float], Awaitable[float]]
 
 
 class Speech:
-    """One reply being said. `slow` multiplies its times."""
+    """One reply being said. `slow` multiplies its times, `prompt` is how many tokens the question has."""
 
-    def __init__(self, job: Job, model: Model, reply: Reply, slow: float) -> None:
+    def __init__(self, job: Job, model: Model, reply: Reply, slow: float, prompt: int) -> None:
+        self._prompt = prompt
         self._job = job
         self._model = model
         self._reply = reply
@@ -36,7 +37,7 @@ class Speech:
 
     async def say(self, began: float, until: Until) -> float:
         """Say it; return when it ended by its own pace, in the loop's time."""
-        prompt, answer, fault = self._job.prompt_tokens, self._job.answer, self._job.fault
+        prompt, answer, fault = self._prompt, self._job.answer, self._job.fault
         at = await until(began, self._delay)
         answer.prefill(max(0, prompt - 1), prompt)
         answer.prefill(prompt, prompt)
@@ -71,7 +72,7 @@ class Speech:
                 self._job.answer.error(KILLED)
 
     def _finish(self, took: float) -> None:
-        prompt = self._job.prompt_tokens + 1
+        prompt = self._prompt + 1
         count = len(self._thoughts) + len(self._pieces) + 1
         usage: dict[str, Any] = {
             "prompt_tokens": prompt,

@@ -23,6 +23,7 @@ class Link(asyncio.Protocol):
         self._lost = lost
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
 
     @classmethod
     async def over(
@@ -33,13 +34,20 @@ class Link(asyncio.Protocol):
         return link
 
     def send(self, head: dict[str, Any], body: bytes = b"") -> None:
-        """Send one message; nothing happens if the other end is gone."""
+        """Send one message; those of one turn of the loop go out together. Nothing happens if the other end is gone."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        text = json.dumps(head).encode()
+        self._outgoing += (_SIZES.pack(len(text), len(body)), text, body)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None:
-            text = json.dumps(head).encode()
-            self._transport.write(_SIZES.pack(len(text), len(body)) + text + body)
+            self._transport.write(b"".join(outgoing))
 
     def close(self) -> None:
         """Close the socket once what was sent is out."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
