@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
+from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
@@ -50,46 +50,23 @@ async def ask(
         ModelError: the reply failed before it held a whole block.
     """
     started = time.monotonic()
-    scanner = ReplyStream()
-    pieces: list[str] = []
     usage: Usage | None = None
-    thoughts: list[str] = []
     finish_reason = ""
-    block: Block | None = None
-    looked_at = 0
+    coming = _Coming(turn, emit, languages, on_block)
     try:
         async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
                 usage = delta.usage or usage
                 finish_reason = delta.finish_reason or finish_reason
-                if delta.restarted:
-                    if block is not None:
-                        finish_reason = "stop"
-                        break
-                    pieces, thoughts, scanner, looked_at = [], [], ReplyStream(), 0
-                    emit(ReplyRestarted(turn))
-                if delta.reasoning:
-                    thoughts.append(delta.reasoning)
-                    emit(ReplyDelta(turn, delta.reasoning, reasoning=True))
-                if not delta.text:
-                    continue
-                if block is not None and delta.text.strip():
+                if coming.has_enough(delta):
                     finish_reason = "stop"
                     break
-                pieces.append(delta.text)
-                emit(ReplyDelta(turn, delta.text))
-                scanner.feed(delta.text)
-                if on_block is not None and block is None and not _LINE_ENDS.isdisjoint(delta.text):
-                    ended = scanner.ended
-                    block = _first_block(ended[looked_at:], languages) if len(ended) > looked_at else None
-                    looked_at = len(ended)
-                    if block is not None:
-                        on_block(block)
+                coming.take(delta)
     except ModelError:
-        if block is None:
+        if coming.block is None:
             raise
         finish_reason = "stop"
-    text = "".join(pieces)
+    text = "".join(coming.pieces)
     emit(
         ReplyFinished(
             turn,
@@ -101,7 +78,54 @@ async def ask(
             usage.cached_tokens if usage else None,
         )
     )
-    return Asked({"content": text, "reasoning_content": "".join(thoughts)}, finish_reason)
+    return Asked({"content": text, "reasoning_content": "".join(coming.thoughts)}, finish_reason)
+
+
+class _Coming:
+    """What has come of a reply, told as events. See `ask` for the arguments."""
+
+    def __init__(
+        self,
+        turn: int,
+        emit: Callable[[Event], None],
+        languages: Collection[str],
+        on_block: Callable[[Block], None] | None,
+    ) -> None:
+        self.pieces: list[str] = []
+        self.thoughts: list[str] = []
+        self.block: Block | None = None
+        self._turn = turn
+        self._emit = emit
+        self._languages = languages
+        self._on_block = on_block
+        self._scanner = ReplyStream()
+        self._looked_at = 0
+
+    def has_enough(self, delta: Delta) -> bool:
+        """Tell whether there is a block, and what comes now is only talk after it, or the reply begun anew."""
+        return self.block is not None and (delta.restarted or bool(delta.text.strip()))
+
+    def take(self, delta: Delta) -> None:
+        """Take the next piece."""
+        if delta.restarted:
+            self.pieces, self.thoughts, self._scanner, self._looked_at = [], [], ReplyStream(), 0
+            self._emit(ReplyRestarted(self._turn))
+        if delta.reasoning:
+            self.thoughts.append(delta.reasoning)
+            self._emit(ReplyDelta(self._turn, delta.reasoning, reasoning=True))
+        if not delta.text:
+            return
+        self.pieces.append(delta.text)
+        self._emit(ReplyDelta(self._turn, delta.text))
+        self._scanner.feed(delta.text)
+        if self._on_block is None or self.block is not None or _LINE_ENDS.isdisjoint(delta.text):
+            return
+        ended = self._scanner.ended
+        if len(ended) > self._looked_at:
+            self.block = _first_block(ended[self._looked_at :], self._languages)
+            self._looked_at = len(ended)
+            if self.block is not None:
+                self._on_block(self.block)
 
 
 def _first_block(segments: Sequence[Segment], languages: Collection[str]) -> Block | None:

@@ -101,7 +101,12 @@ class End(abc.ABC):
         """Send a request."""
 
     async def revive(self, report: Report) -> None:
-        """Do what can be done for an end that cannot be asked. Raises ModelError: nothing can."""
+        """Do what can be done for an end that cannot be asked; by default nothing can but wait.
+
+        Raises:
+            ModelError: it did not help; the text says why.
+        """
+        del report
 
     @property
     def replicas(self) -> int:

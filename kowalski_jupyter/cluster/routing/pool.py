@@ -42,6 +42,9 @@ class Pool:
     Args:
         router: sends the requests.
         ends: where they may go; the first names the model.
+
+    Attributes:
+        ends: the same.
     """
 
     routes = True
@@ -49,25 +52,25 @@ class Pool:
     def __init__(self, router: Router, ends: Sequence[End]) -> None:
         self.name = ends[0].name
         self._router = router
-        self._ends = list(ends)
+        self.ends = list(ends)
         for end in ends:
             end.users += 1
 
     @property
     def where(self) -> str:
         """See `ChatModel.where`."""
-        return " and ".join(dict.fromkeys(end.where for end in self._ends))
+        return " and ".join(dict.fromkeys(end.where for end in self.ends))
 
     @property
     def context_tokens(self) -> int | None:
         """The largest window of any end; each gets only what fits into its own."""
-        known = [end.context_tokens for end in self._ends]
+        known = [end.context_tokens for end in self.ends]
         return None if None in known else max(each for each in known if each is not None)
 
     @property
     def width(self) -> int:
         """What the ends work on at a time, all together, now."""
-        return max(1, sum(end.condition().slots for end in self._ends))
+        return max(1, sum(end.condition().slots for end in self.ends))
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """See `ChatModel.stream`."""
@@ -80,7 +83,7 @@ class Pool:
             ModelError: it is the request's own fault; no end is asked again.
         """
         wanted = _wanted(messages, sampling, job)
-        ends = self._ends
+        ends = self.ends
         faults, tries, lost = 0, 0, ""
         while True:
             end = await self._router.dispatcher.place(wanted, ends, job.tell)
@@ -116,7 +119,7 @@ class Pool:
     ) -> AsyncGenerator[Delta, None]:
         """Ask one end; and, where its reply takes far longer than others did and there is room, another one too."""
         news = asyncio.Event()
-        attempts = [self._send(end, wanted, messages, sampling, news)]
+        sent = attempts = [self._send(end, wanted, messages, sampling, news)]
         hedge_at = self._router.hedge_at(end, wanted)
         try:
             while True:
@@ -133,11 +136,12 @@ class Pool:
                     return
                 elif not await _heard(news, hedge_at):
                     hedge_at = None
-                    second = self._router.hedge(self._ends, end, wanted)
+                    second = self._router.hedge(self.ends, end, wanted)
                     if second is not None:
                         attempts.append(self._send(second, wanted, messages, sampling, news))
+                        sent = list(attempts)
         finally:
-            for each in attempts:
+            for each in sent:
                 if not each.ended:
                     await each.close()
 
@@ -154,7 +158,7 @@ class Pool:
 
     async def aclose(self) -> None:
         """See `ChatModel.aclose`: ends that nobody else asks are closed."""
-        await self._router.leave(self._ends)
+        await self._router.leave(self.ends)
 
 
 async def _heard(news: asyncio.Event, until: float | None) -> bool:
