@@ -153,7 +153,13 @@ def routing(model: object) -> Routes | None:
 
 
 class ModelError(Exception):
-    """A model could not be had or did not answer. The message is for the user: what and what next."""
+    """A model could not be had or did not answer. The message is for the user: what and what next.
+
+    Attributes:
+        reason: what happened in half a line, where it is known better than by the kind of error; else empty.
+    """
+
+    reason = ""
 
 
 class ModelUnreachableError(ModelError):

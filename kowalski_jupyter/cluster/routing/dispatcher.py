@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,7 +17,7 @@ _TICK: Final = 0.1
 """Seconds between two looks at what waits, besides those when something changes."""
 
 _SCANNED: Final = 32
-"""Waiting requests that are looked at, at a time, for one that fits where there is room."""
+"""Waiting requests that are looked at behind the first for which there is no room."""
 
 _PATIENCE: Final = 0.5
 """Seconds without any end before the user is told."""
@@ -85,21 +84,22 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Look at what waits: something has changed."""
-        passed = 0
-        for waiting in list(itertools.islice(self._queue, self._most())):
+        placed, blocked = 0, 0
+        full: set[tuple[int, str]] = set()
+        for waiting in self._queue:
             if waiting.placed.done():
                 continue
-            chosen = self._choose(waiting.wanted, waiting.ends, len(self._queue) - passed)
+            alike = (id(waiting.ends), waiting.wanted.kind)
+            chosen = None if alike in full else self._choose(waiting.wanted, waiting.ends, len(self._queue) - placed)
             if chosen is not None:
+                placed += 1
                 waiting.placed.set_result(chosen)
                 self._back(waiting.tell, chosen)
-                passed += 1
-
-    def _most(self) -> int:
-        """Return how many waiting requests are worth a look: as many as have room, and some that may not fit there."""
-        ends = {end for waiting in itertools.islice(self._queue, _SCANNED) for end in waiting.ends}
-        rooms = (end.room(condition) - end.in_flight for end in ends if (condition := end.condition()).slots)
-        return sum(max(0, room) for room in rooms) + _SCANNED
+                continue
+            full.add(alike)
+            blocked += 1
+            if blocked > _SCANNED:
+                break
 
     async def close(self) -> None:
         """Stop looking. Whoever waits is cancelled by its own run."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 from kowalski_jupyter.cluster.cluster import Cluster
@@ -20,11 +21,12 @@ from kowalski_jupyter.cluster.routing.attempt import Attempt
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.end import Condition, End
 from kowalski_jupyter.cluster.routing.vigil import LostError, Trail, judge, tasks_of
-from kowalski_jupyter.cluster.snapshot import DeviceHealth, InstanceHealth
+from kowalski_jupyter.cluster.snapshot import DeviceHealth, Snapshot
 from kowalski_jupyter.models.base import (
     Delta,
     Message,
     ModelCutOffError,
+    ModelError,
     ModelStalledError,
     ModelUnreachableError,
     Report,
@@ -40,6 +42,49 @@ _SHORT: Final = 4 * COUNTS
 """Seconds of a reply below which replicas are kept busy by a reserve in their queues, and not by sending slowly."""
 
 _NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the cluster means for one model there.
+
+    Attributes:
+        snapshot: the look.
+        condition: of the model, as far as the look tells.
+        places: the APIs where it can be asked, best first.
+        where: the devices that have it, in words.
+    """
+
+    snapshot: Snapshot
+    condition: Condition
+    places: Sequence[tuple[str, DeviceHealth | None]]
+    where: str
+
+
+def _see(snapshot: Snapshot, key: str, model: str) -> _Seen:
+    there = [each for each in snapshot.of_model(model, ready=False) if each.cluster == key]
+    ready = [each for each in there if each.ready]
+    health = snapshot.clusters.get(key)
+    if health is None or health.url is None:
+        return _Seen(snapshot, Condition(0, why="no device of the exo cluster answers"), (), "exo")
+    if not ready:
+        problem = there[0].problem if there else "it is not loaded"
+        return _Seen(snapshot, Condition(0, why=f"{model} on exo: {problem}"), (), "exo")
+    members = [each for each in snapshot.members(key) if each.url and each.condition in {"ok", "stale"}]
+    members.sort(key=lambda each: (each.condition != "ok", each.round_trip or 1.0))
+    places: list[tuple[str, DeviceHealth | None]] = [(each.url, each) for each in members if each.url]
+    devices = snapshot.devices
+    nodes = [devices[node] for node in dict.fromkeys(node for each in ready for node in each.instance.nodes)]
+    names = [device_name(each.device) for each in nodes]
+    shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+    condition = Condition(
+        EXO_WIDTH * len(ready),
+        sum(each.others for each in ready),
+        round_trip=members[0].round_trip if members else None,
+        staleness=max(0.0, min((each.staleness or 0.0 for each in nodes), default=0.0) - 1.0),
+        small_only=all(any(devices[node].small_work_only for node in each.instance.nodes) for each in ready),
+    )
+    return _Seen(snapshot, condition, places or [(health.url, None)], f"exo on {', '.join(shown)}")
 
 
 class ExoEnd(End):
@@ -63,52 +108,34 @@ class ExoEnd(End):
         self._closing: set[asyncio.Task[None]] = set()
         self._lists = False
         self._sends: deque[float] = deque(maxlen=256)
+        self._last: _Seen | None = None
         self._unwatch = cluster.watch(self._look)
 
     @property
     def where(self) -> str:
         """See `End.where`."""
-        devices = self._cluster.snapshot.devices
-        nodes = dict.fromkeys(node for each in self._replicas() for node in each.instance.nodes if node in devices)
-        names = [device_name(devices[node].device) for node in nodes]
-        shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
-        return f"exo on {', '.join(shown)}" if shown else "exo"
-
-    def _replicas(self, *, ready: bool = True) -> list[InstanceHealth]:
-        found = self._cluster.snapshot.of_model(self.name, ready=ready)
-        return [each for each in found if each.cluster == self._key]
+        return self._seen().where
 
     # -- its condition -----------------------------------------------------------------------------------
 
     def condition(self) -> Condition:
         """See `End.condition`."""
-        snapshot = self._cluster.snapshot
-        health = snapshot.clusters.get(self._key)
-        if health is None or health.url is None:
-            return Condition(0, why="no device of the exo cluster answers")
-        ready = self._replicas()
-        if not ready:
-            problem = next((each.problem for each in self._replicas(ready=False)), "it is not loaded")
-            return Condition(0, why=f"{self.name} on exo: {problem}")
-        api = self._api()
-        if api is None:
+        seen = self._seen()
+        if not seen.condition.slots:
+            return seen.condition
+        if not any(self._breaker(url).allows for url, _ in seen.places):
             return Condition(0, why="no device of the exo cluster takes requests")
         if not self.breaker.allows:
             return Condition(0, why=f"{self.name} on exo has failed again and again")
-        self.width.set_most(EXO_WIDTH * len(ready))
-        weak = [self._weak(each) for each in ready]
-        staleness = [snapshot.devices[node].staleness or 0.0 for each in ready for node in each.instance.nodes]
-        return Condition(
-            EXO_WIDTH * len(ready),
-            sum(each.others for each in ready),
-            round_trip=api[1].round_trip if api[1] else None,
-            staleness=max(0.0, min(staleness, default=0.0) - 1.0),
-            small_only=all(weak),
-        )
+        self.width.set_most(seen.condition.slots)
+        return seen.condition
 
-    def _weak(self, instance: InstanceHealth) -> bool:
-        devices = self._cluster.snapshot.devices
-        return any(devices[node].small_work_only for node in instance.instance.nodes)
+    def _seen(self) -> _Seen:
+        """Return what the last look at the cluster means for it."""
+        snapshot = self._cluster.snapshot
+        if self._last is None or self._last.snapshot is not snapshot:
+            self._last = _see(snapshot, self._key, self.name)
+        return self._last
 
     def room(self, condition: Condition) -> int:
         """See `End.room`. Short replies have a reserve; and where others fill the cluster, we still queue a little."""
@@ -126,7 +153,7 @@ class ExoEnd(End):
     @property
     def replicas(self) -> int:
         """See `End.replicas`."""
-        return len(self._replicas())
+        return self._seen().condition.slots // EXO_WIDTH
 
     def pause(self) -> float:
         """See `End.pause`."""
@@ -144,19 +171,9 @@ class ExoEnd(End):
 
     def _api(self) -> tuple[str, DeviceHealth | None] | None:
         """Return where the next request goes: to the API that has the fewest of ours, the nearest of those."""
-        snapshot = self._cluster.snapshot
-        members = [each for each in snapshot.members(self._key) if each.url and each.condition in {"ok", "stale"}]
-        places = [(each.url, each) for each in members if each.url and self._breaker(each.url).allows]
-        if places:
-            counts: dict[str, int] = {}
-            for _, url in self._open.values():
-                counts[url] = counts.get(url, 0) + 1
-            return min(
-                places,
-                key=lambda place: (place[1].condition != "ok", counts.get(place[0], 0), place[1].round_trip or 1.0),
-            )
-        last = snapshot.clusters[self._key].url
-        return (last, None) if last and self._breaker(last).allows else None
+        able = [place for place in self._seen().places if self._breaker(place[0]).allows]
+        counts = Counter(url for _, url in self._open.values())
+        return min(able, key=lambda place: counts[place[0]], default=None)
 
     def _breaker(self, url: str) -> Breaker:
         return self._apis.setdefault(url, Breaker())
@@ -188,6 +205,7 @@ class ExoEnd(End):
                 breaker.succeeded()
             elif isinstance(error, ModelUnreachableError | ModelStalledError | ModelCutOffError):
                 breaker.failed(surely=isinstance(error, ModelUnreachableError))
+                error.reason = error.reason or _reason(error, device)
             else:
                 breaker.left()
             over(attempt)
@@ -253,6 +271,14 @@ class ExoEnd(End):
         self._left.clear()
         for server in self._servers.values():
             await server.aclose()
+
+
+def _reason(error: ModelError, device: DeviceHealth | None) -> str:
+    """Return half a line about a request that failed at a device's API."""
+    name = device_name(device.device) if device is not None else "exo"
+    if isinstance(error, ModelUnreachableError):
+        return f"{name} stopped answering"
+    return f"{name} went silent" if isinstance(error, ModelStalledError) else f"{name} broke off replies"
 
 
 async def _nowhere() -> AsyncGenerator[Delta, None]:

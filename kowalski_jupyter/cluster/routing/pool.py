@@ -83,12 +83,11 @@ class Pool:
             ModelError: it is the request's own fault; no end is asked again.
         """
         wanted = _wanted(messages, sampling, job)
-        ends = self.ends
-        faults, tries, lost = 0, 0, ""
+        course = _Course(self.ends)
         while True:
-            end = await self._router.dispatcher.place(wanted, ends, job.tell)
-            if lost:
-                self._router.troubles.sent_again(job.tell, lost, job.kind, end.where)
+            end = await self._router.dispatcher.place(wanted, course.ends, job.tell)
+            if course.lost:
+                self._router.troubles.sent_again(job.tell, course.lost, job.kind, end.where)
             job.sent()
             told = False
             try:
@@ -96,23 +95,15 @@ class Pool:
                     async for delta in deltas:
                         told = told or bool(delta.text or delta.reasoning)
                         yield delta
-            except ModelRejectedError:
-                ends = [each for each in ends if each is not end]
-                if not ends:
-                    raise
-                lost = f"{end.where} does not take it"
+                break
             except ModelError as error:
-                tries += 1
-                faults += _may_be_its_own(error)
-                if faults >= _MOST_FAULTS:
-                    raise
-                lost = _reason(error, end)
-                await self._router.retries.wait()
-                await asyncio.sleep(_pause(faults))
-            else:
-                return
+                course.failed(end, error)
             if told:
                 yield Delta(restarted=True)
+            await self._router.retries.wait()
+            await asyncio.sleep(_pause(course.faults))
+        if course.lost:
+            self._router.troubles.say(job.tell)
 
     async def _attempt(
         self, end: End, wanted: Wanted, messages: Sequence[Message], sampling: Sampling
@@ -161,6 +152,32 @@ class Pool:
         await self._router.leave(self.ends)
 
 
+class _Course:
+    """What a request has been through.
+
+    Attributes:
+        ends: where it may still go.
+        lost: why it was lost the last time, in half a line; empty if it never was.
+        faults: how often it failed in a way that may be its own fault.
+    """
+
+    def __init__(self, ends: list[End]) -> None:
+        self.ends = ends
+        self.lost = ""
+        self.faults = 0
+
+    def failed(self, end: End, error: ModelError) -> None:
+        """Note a failure; raise it where to ask again would be of no use."""
+        if isinstance(error, ModelRejectedError):
+            self.ends = [each for each in self.ends if each is not end]
+            self.lost = f"{end.where} does not take it"
+        else:
+            self.faults += _may_be_its_own(error)
+            self.lost = error.reason or _reason(error, end)
+        if not self.ends or self.faults >= _MOST_FAULTS:
+            raise error
+
+
 async def _heard(news: asyncio.Event, until: float | None) -> bool:
     """Wait for news, but not longer than `until`; tell whether there were any."""
     if until is None:
@@ -188,8 +205,6 @@ def _may_be_its_own(error: ModelError) -> bool:
 
 def _reason(error: ModelError, end: End) -> str:
     """Return half a line about what has happened."""
-    if isinstance(error, LostError):
-        return error.reason
     if isinstance(error, ModelUnreachableError):
         return f"{end.where} does not answer"
     if isinstance(error, ModelStalledError):

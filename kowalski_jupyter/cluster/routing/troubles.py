@@ -32,9 +32,16 @@ class Troubles:
         self._lost[key][kind] += 1
         self._places[key][where] = None
 
+    def say(self, tell: Tell) -> None:
+        """Tell now what is to be told there: it may have an end soon."""
+        for key in [key for key in self._lost if key[0] == tell]:
+            self._say(key)
+
     def _say(self, key: tuple[Tell, str]) -> None:
+        if key not in self._lost:
+            return
         tell, reason = key
         lost, places = self._lost.pop(key), self._places.pop(key)
         what = " and ".join(some(kind, count) for kind, count in lost.items())
         verb = "was" if lost.total() == 1 else "were"
-        tell(f"{reason[:1].upper()}{reason[1:]}: {what} {verb} sent again to {' and '.join(places)}.")
+        tell(f"{reason}: {what} {verb} sent again to {' and '.join(places)}.")

@@ -24,7 +24,7 @@ UNSEEN: Final = 8.0
 
 
 class LostError(ModelStalledError):
-    """A request that will never be answered, though its stream is open. `reason` is half a line in words."""
+    """A request that will never be answered, though its stream is open."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The reply was lost: {reason}. Run again.")
