@@ -73,7 +73,7 @@ async def run_on(
     folder: Path,
     disturb: Callable[[Callable[[int], Awaitable[None]]], Awaitable[Any]] | None = None,
     *,
-    timeout: float = 120.0,
+    limit: float = 120.0,
     **settings: Any,
 ) -> Ended:
     """Ask for the sum, and let `disturb` do what it does meanwhile; it may wait for a number of answered sub-calls."""
@@ -86,12 +86,14 @@ async def run_on(
         data = (pack("limit", 5, folder / "pack"),)
         began = time.monotonic()
         live = service.start_run(
-            RunRequest("What is the sum?", data, {"timeout": timeout, "max_subcalls": 100_000}, False)
+            RunRequest("What is the sum?", data, {"timeout": limit, "max_subcalls": 100_000}, False)
         )
 
         async def answered(count: int) -> None:
-            while sum(isinstance(event, ev.SubcallFinished) for event in live.log.events) < count:
-                await asyncio.sleep(0.005)
+            async for batch in live.log.follow():
+                count -= sum(isinstance(event, ev.SubcallFinished) for event in batch)
+                if count <= 0:
+                    return
 
         if disturb is not None:
             disturbing = asyncio.ensure_future(disturb(answered))

@@ -50,17 +50,20 @@ class Dispatcher:
         """How many requests wait for room."""
         return len(self._queue)
 
-    async def place(self, wanted: Wanted, ends: Sequence[End], tell: Callable[[str], None]) -> End:
+    async def place(
+        self, wanted: Wanted, ends: Sequence[End], tell: Callable[[str], None], *, again: bool = False
+    ) -> End:
         """Return the end that a request goes to, as soon as there is one; it counts there as taken.
 
         Args:
             wanted: what is known of the request.
             ends: where it may go.
             tell: takes a line for the user, if it has to wait for an end to come back.
+            again: whether it was sent before, and lost.
         """
         if not self._queue and (chosen := self._choose(wanted, ends, 1)) is not None:
             return chosen
-        waiting = Waiting(wanted, ends, tell, asyncio.get_running_loop().create_future())
+        waiting = Waiting(wanted, ends, tell, again, asyncio.get_running_loop().create_future())
         self._queue.add(waiting)
         if self._ticking is None or self._ticking.done():
             self._ticking = asyncio.create_task(self._tick())

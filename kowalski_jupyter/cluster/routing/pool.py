@@ -85,7 +85,7 @@ class Pool:
         wanted = _wanted(messages, sampling, job)
         course = _Course(self.ends)
         while True:
-            end = await self._router.dispatcher.place(wanted, course.ends, job.tell)
+            end = await self._router.dispatcher.place(wanted, course.ends, job.tell, again=bool(course.lost))
             if course.lost:
                 self._router.troubles.sent_again(job.tell, course.lost, job.kind, end.where)
             job.sent()

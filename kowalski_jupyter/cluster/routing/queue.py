@@ -1,4 +1,4 @@
-"""Requests that wait for room: turns before sub-calls, those whose prompts begin alike one after the other."""
+"""Requests that wait for room: turns first, then what was lost and is sent again, then sub-calls by how they begin."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ class Waiting:
         wanted: what is known of it.
         ends: where it may go.
         tell: takes a line for the user.
+        again: whether it was sent before, and lost.
         placed: the end that it got.
     """
 
     wanted: Wanted
     ends: Sequence[End]
     tell: Callable[[str], None]
+    again: bool
     placed: asyncio.Future[End]
 
 
@@ -33,6 +35,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._first: deque[Waiting] = deque()
+        self._again: deque[Waiting] = deque()
         self._alike: OrderedDict[int, deque[Waiting]] = OrderedDict()
         self._count = 0
 
@@ -42,6 +45,7 @@ class Queue:
     def __iter__(self) -> Iterator[Waiting]:
         """Give them in the order in which they should be sent."""
         yield from self._first
+        yield from self._again
         for group in self._alike.values():
             yield from group
 
@@ -53,13 +57,15 @@ class Queue:
     def remove(self, waiting: Waiting) -> None:
         """Take one out; nothing happens if it is out."""
         group = self._group(waiting)
-        if waiting in group:
+        if waiting in group:  # near its beginning: they are sent in order
             group.remove(waiting)
             self._count -= 1
-        if not group and group is not self._first:
+        if not group and self._alike.get(waiting.wanted.prefix) is group:
             del self._alike[waiting.wanted.prefix]
 
     def _group(self, waiting: Waiting) -> deque[Waiting]:
         if waiting.wanted.kind != "subcall":
             return self._first
+        if waiting.again:
+            return self._again
         return self._alike.setdefault(waiting.wanted.prefix, deque())
