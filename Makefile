@@ -32,7 +32,7 @@ bench: .venv/test  ## overheads beside the peers, with a scripted model
 	$(BIN)/python -m benchmarks
 
 .venv/demo: pyproject.toml $(FRONT_END)
-	scripts/install embedded,tables
+	scripts/install embedded,sandbox,tables
 	@touch $@
 
 .venv/test: pyproject.toml $(FRONT_END)

@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import scenarios as sc
 from benchmarks.folding import FOLDING, seconds_to_fold
 from benchmarks.implementations import ALL, OURS, Implementation
+from benchmarks.machine import ADDITIONS, seconds_to_add
 from benchmarks.parsing import PARSING, seconds_to_parse
 from benchmarks.report import to_markdown
 from benchmarks.session import Session, open_session
@@ -47,6 +48,7 @@ class Bench:
     def measure(self, implementation: Implementation) -> None:
         """Measure one implementation once, in fresh processes."""
         name = implementation.name
+        self.values[ADDITIONS][name].append(1e3 * seconds_to_add())
         with _session(implementation) as session:
             cold = session.run(sc.TEN_TURNS)
             self._add(name, [sc.FIRST_START, sc.COLD_RUN], cold)

@@ -165,6 +165,14 @@ class Kernel(Protocol):
 class Kernels(Protocol):
     """Where runs get their child kernels."""
 
+    def check(self) -> None:
+        """See that kernels can be had, before anything slow is done for a run.
+
+        Raises:
+            SandboxMissingError: no sandbox here and the user has not allowed to go without.
+        """
+        ...
+
     async def start(self) -> None:
         """Begin to keep spares warm, in the background."""
         ...

@@ -61,6 +61,10 @@ class Cgroup:
         script = f'i=0; while [ $i -lt {len(files)} ]; do echo $$ > "$1" || exit 71; shift; i=$((i+1)); done; exec "$@"'
         return ["/bin/sh", "-c", script, "sh", *files, *command]
 
+    def entrances(self) -> list[int]:
+        """Return descriptors by which whoever has them enters the group: by writing ``0``."""
+        return [os.open(folder / "cgroup.procs", os.O_WRONLY) for folder in self._folders]
+
     def ran_out_of_memory(self) -> bool:
         """Return whether the system has killed a process of the group for its memory."""
         for folder in self._folders:

@@ -21,8 +21,10 @@ from .client import KernelClient
 from .deadline import Deadline
 from .folders import OwnedFolder
 from .outcome import cause_of_death, last_outputs, output_of
-from .provisioner import SandboxProvisioner, read_to_end
+from .pipes import read_to_end
+from .provisioner import SandboxProvisioner
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
+from .zygote import Zygote
 
 START_SECONDS = 60.0
 POLITE_SECONDS = 2.0
@@ -99,8 +101,8 @@ class ChildKernel:
         """What confines this kernel, in words for the user."""
         return "none: unsandboxed by your setting" if self._unsandboxed else Bubblewrap.description
 
-    async def start(self) -> None:
-        """Start the process and wait until it can take a cell.
+    async def start(self, zygote: Zygote | None = None) -> None:
+        """Start the process, by forking `zygote` if there is one, and wait until it can take a cell.
 
         Raises:
             SandboxMissingError: there is no sandbox here.
@@ -120,6 +122,7 @@ class ChildKernel:
             mounts=[Mount(self._data, DATA), *self._mounts],
             unsandboxed=self._unsandboxed,
         )
+        self._provisioner.zygote = zygote if zygote and zygote.shows(self._mounts) else None
         try:
             options = await self._provisioner.pre_launch()
             try:

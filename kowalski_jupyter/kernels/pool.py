@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import sys
 import tempfile
@@ -12,26 +13,30 @@ from pathlib import Path
 import zmq
 
 from . import cgroup
-from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits
+from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits, SandboxMissingError
 from .child import ChildKernel
 from .folders import sweep
 from .provisioner import PREFIX
+from .sandbox import Bubblewrap, Python
+from .zygote import Zygote, supported
 
 LANGUAGES = ("python",)
+_log = logging.getLogger(__name__)
 
 
 class KernelPool:
     """Where runs get their child kernels (see `Kernels` in base.py).
 
-    A kernel serves one run and is thrown away. A spare is started as soon as one is taken, so a run
-    need not wait for a start. Data that has to be mounted (the user's own files) needs a kernel that is
-    started with it.
+    A kernel serves one run and is thrown away. A spare is started as soon as one is taken, so a run need not wait for
+    a start, and wherever that works a start is a fork (zygote.py). Data that has to be mounted (the user's own files)
+    needs a kernel that is started with it.
 
     Args:
         root: A folder on disk for the runs' data; packed data should be written on the same disk.
         limits: What each kernel may use.
         spares: How many kernels are kept warm.
         unsandboxed: Run without a sandbox: the user's decision, never a fallback.
+        forks: Fork kernels from a zygote where that works. Else each starts from nothing.
         python: The interpreter of the kernels.
     """
 
@@ -42,6 +47,7 @@ class KernelPool:
         limits: Limits | None = None,
         spares: int = 1,
         unsandboxed: bool = False,
+        forks: bool = True,
         python: str = sys.executable,
     ) -> None:
         self._root = root
@@ -54,6 +60,13 @@ class KernelPool:
         self._kernels: set[ChildKernel] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._zygote: Zygote | None = None
+        self._forks = forks and not unsandboxed and supported()
+
+    def check(self) -> None:
+        """See that there is a sandbox; see `Kernels.check`."""
+        if not self._unsandboxed:
+            Bubblewrap.find()
 
     async def start(self) -> None:
         """Start the spares in the background. Without this the first `acquire` does."""
@@ -81,6 +94,8 @@ class KernelPool:
         starting, self._warm = self._warm, []
         for task in starting:
             task.cancel()
+        if self._zygote is not None:
+            await self._zygote.close()
         await asyncio.gather(*starting, return_exceptions=True)
         await asyncio.gather(*(kernel.close() for kernel in [*self._kernels]))
         if self._context is not None:
@@ -111,6 +126,22 @@ class KernelPool:
         return await self._start(())
 
     async def _start(self, data: Sequence[DataItem]) -> ChildKernel:
+        """Fork a kernel, or start one from nothing where forking does not work."""
+        if self._forks:
+            try:
+                self._zygote = self._zygote or Zygote(Python.probe(self._python))
+                await self._zygote.start()
+                return await self._launch(data, self._zygote)
+            except SandboxMissingError:
+                raise
+            except KernelError as error:
+                _log.info("Child kernels are no longer forked: %s", error)
+                self._forks = False
+        return await self._launch(data, None)
+
+    async def _launch(self, data: Sequence[DataItem], zygote: Zygote | None) -> ChildKernel:
+        if self._closed:
+            raise KernelError("The kernels have been shut down.")
         if self._context is None:
             self._context = zmq.Context()
             cgroup.sweep()
@@ -127,7 +158,7 @@ class KernelPool:
         )
         self._kernels.add(kernel)
         try:
-            await kernel.start()
+            await kernel.start(zygote)
         except BaseException:
             await kernel.close()
             raise

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import secrets
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +24,18 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Bool, Instance
 from traitlets import List as ListTrait
 
+from . import seccomp
 from .base import KernelError, Limits
 from .cgroup import Cgroup
 from .folders import OwnedFolder
-from .sandbox import FOLDER, SOCKETS, Bubblewrap, Mount, Python, environment
+from .pipes import read_to_end
+from .sandbox import FOLDER, HOST, SOCKETS, Bubblewrap, Mount, Python, environment
+from .zygote import HOLDER, INFO, Zygote
 
 PREFIX = "kowalski-"
 """What the names of kernels' folders in the system's temporary folder begin with."""
+_PYTHON_ARGUMENTS = 3
+"""What a fork needs no more of a kernel's command line: ``python -I prelude``."""
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _EMPTY_SECONDS = 5.0
 """How long to wait for the system to see the last process of a control group off. What stays is swept later."""
@@ -45,6 +52,8 @@ class SandboxProvisioner(LocalProvisioner):
 
     limits: Limits = cast("Limits", Instance(Limits, args=()))
     mounts: list[Mount] = cast("list[Mount]", ListTrait(Instance(Mount)))
+    zygote: Zygote | None = None
+    """What to fork the kernel from. Its command line has to be ``python -I prelude …`` then."""
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
 
     folder: Path
@@ -82,20 +91,33 @@ class SandboxProvisioner(LocalProvisioner):
         if self.unsandboxed:
             options["env"] = environment(str(self.folder)) | {"PATH": os.environ.get("PATH", os.defpath)}
             await super().launch_kernel(cmd, **options)
-            self._watch()
+            self._watch_process()
             return self.connection_info
         bubblewrap = Bubblewrap.find()
         python = Python.probe(cmd[0])
         self.cgroup = Cgroup.create(self.limits)
-        reader, writer = os.pipe()
         mounts = [Mount(self.folder, FOLDER), *self.mounts]
-        line = bubblewrap.command(cmd, python=python, mounts=mounts, limits=self.limits, info=writer)
-        line = self.cgroup.wrap(line) if self.cgroup else line
+        confine = functools.partial(bubblewrap.command, python=python, mounts=mounts, limits=self.limits)
+        reader, writer = os.pipe()
         try:
-            await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": (*descriptors, writer)})
+            if self.zygote is not None:
+                line = confine(HOLDER, info=INFO, within=HOST)
+                arguments = cmd[_PYTHON_ARGUMENTS:]
+                fork = self.zygote.fork(line, arguments, info=writer, passed=descriptors, cgroup=self.cgroup)
+                self.process = cast("subprocess.Popen[bytes]", fork)
+                self._watch(os.dup(fork.status))
+            else:
+                with _readable(seccomp.program()) as filtered:
+                    line = confine(cmd, info=writer, seccomp=filtered)
+                    line = self.cgroup.wrap(line) if self.cgroup else line
+                    passed = tuple(each for each in (*descriptors, writer, filtered) if each is not None)
+                    await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": passed})
+                self._watch_process()
+        except BaseException:
+            os.close(reader)
+            raise
         finally:
             os.close(writer)
-        self._watch()
         report = await read_to_end(reader)
         try:
             first = int(json.loads(report)["child-pid"])
@@ -126,7 +148,8 @@ class SandboxProvisioner(LocalProvisioner):
         if self._first is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
-        elif self.process is not None and self.process.poll() is None:
+        elif isinstance(self.process, subprocess.Popen) and self.process.poll() is None:
+            # The guard of a fork ends by itself when nobody waits for its report.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -158,40 +181,39 @@ class SandboxProvisioner(LocalProvisioner):
         words = self.process.stderr.read(1 << 16) or b""
         return bytes(words)[-2000:].decode(errors="replace").strip()
 
-    def _watch(self) -> None:
+    def _watch_process(self) -> None:
         """Learn of the process's end without polling, where the system can tell (Linux)."""
         if hasattr(os, "pidfd_open") and self.process is not None:
-            loop = asyncio.get_running_loop()
-            self._exited = loop.create_future()
-            self._watched = os.pidfd_open(self.process.pid)
-            loop.add_reader(self._watched, self._on_exit)
+            self._watch(os.pidfd_open(self.process.pid))
+
+    def _watch(self, descriptor: int) -> None:
+        """See whether the process is gone whenever something can be read from `descriptor`."""
+        self._exited = asyncio.get_running_loop().create_future()
+        self._watched = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, self._on_exit)
 
     def _on_exit(self) -> None:
+        if self.process is None or self.process.poll() is None:
+            return
         if self._exited is not None and not self._exited.done():
             self._exited.set_result(None)
         if self._watched is not None:
             asyncio.get_running_loop().remove_reader(self._watched)
 
 
-async def read_to_end(descriptor: int) -> bytes:
-    """Read a pipe until the other end closes it, and close this one."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    pieces: list[bytes] = []
-
-    def read() -> None:
-        piece = os.read(descriptor, 1 << 16)
-        pieces.append(piece)
-        if not piece and not done.done():
-            done.set_result(None)
-
-    loop.add_reader(descriptor, read)
+@contextlib.contextmanager
+def _readable(data: bytes) -> Iterator[int | None]:
+    """A descriptor that `data` can be read from, or None if there is none. It has to fit into a pipe."""
+    if not data:
+        yield None
+        return
+    reader, writer = os.pipe()
     try:
-        await done
+        with os.fdopen(writer, "wb") as file:
+            file.write(data)
+        yield reader
     finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-    return b"".join(pieces)
+        os.close(reader)
 
 
 def _short_folder() -> Path:

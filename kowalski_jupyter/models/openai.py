@@ -24,7 +24,7 @@ from kowalski_jupyter.models.base import (
     ModelUnreachableError,
     Sampling,
 )
-from kowalski_jupyter.models.client import listed_models, open_client
+from kowalski_jupyter.models.client import listed_models, near_transport, open_client
 from kowalski_jupyter.models.exo import exo_instances
 from kowalski_jupyter.models.found import UNKNOWN_WIDTH
 from kowalski_jupyter.models.refusal import refusal, retry_after
@@ -71,10 +71,11 @@ class OpenAIModel:
         self.width = width
         self.kind = kind
         self._url = url
-        self._endpoint = f"{api_base(url)}/chat/completions"
+        self._endpoint = httpx.URL(f"{api_base(url)}/chat/completions")
         self._api_key = api_key
         self._clocks = clocks or (EXO_CLOCKS if kind == "exo" else Clocks())
-        self._client = open_client(url, api_key, connect=self._clocks.connect)
+        self._near = near_transport(url, connect=self._clocks.connect)
+        self._client = open_client(url, api_key, connect=self._clocks.connect, near=self._near)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -157,12 +158,14 @@ class OpenAIModel:
             await asyncio.sleep(pause)
 
     async def _send(self, body: bytes) -> httpx.Response:
-        request = self._client.build_request(
-            "POST", self._endpoint, content=body, headers={"Content-Type": "application/json"}
-        )
+        headers = [*self._client.headers.raw, (b"Content-Type", b"application/json")]
+        request = httpx.Request("POST", self._endpoint, content=body, headers=headers)
         limit = min(self._clocks.first, self._clocks.silence)
         try:
             async with asyncio.timeout(limit):
+                # Redirects, cookies and the like, which a client sees to, are not for servers on this machine.
+                if self._near is not None:
+                    return await self._near.handle_async_request(request)
                 return await self._client.send(request, stream=True)
         except TimeoutError:
             raise ModelStalledError(

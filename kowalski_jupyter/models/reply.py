@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -50,7 +50,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     """
     now = asyncio.get_running_loop().time
     decoder = EventDecoder(whole="json" in response.headers.get("content-type", ""))
-    pieces = response.aiter_bytes()
+    pieces = _pieces(response)
     reply = _Reply()
     progress, limit = now(), clocks.first
     piece: bytes | None = b""
@@ -75,6 +75,14 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     if reply.last is None:
         raise _ended(reply, where)
     yield reply.last
+
+
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Return the body as it comes; servers are asked not to compress it, and few do all the same."""
+    stream = response.stream
+    if isinstance(stream, httpx.AsyncByteStream) and "content-encoding" not in response.headers:
+        return aiter(stream)
+    return response.aiter_bytes()
 
 
 class _Reply:

@@ -2,7 +2,7 @@
 
 httpx's own transport spends about a millisecond on a request: locks, cancel scopes and look-ups for
 loops that are not in use here. To a model that answers at once that is most of a sub-call. This one
-lets `h11`, which httpx uses too, do the protocol on plain asyncio streams, and has nothing else to
+lets `h11`, which httpx uses too, do the protocol on a plain asyncio connection, and has nothing else to
 do: there is no proxy, no TLS and no HTTP/2 on the way to one of the user's own devices.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -19,7 +20,8 @@ import h11
 import httpx
 
 _IDLE_SECONDS: Final = 30.0
-_READ_SIZE: Final = 1 << 16
+_MOST_UNREAD: Final = 1 << 20
+"""Bytes of a response that may wait here to be read; the rest waits with the server."""
 
 _Server = tuple[str, int]
 """Host and port."""
@@ -83,12 +85,13 @@ class NearTransport(httpx.AsyncBaseTransport):
     async def _connected(self, server: _Server) -> _Connection:
         try:
             async with asyncio.timeout(self._connect):
-                reader, writer = await asyncio.open_connection(*server)
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    functools.partial(_Connection, server), *server
+                )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:
             raise httpx.ConnectError(str(error)) from error
-        connection = _Connection(server, reader, writer)
         self._open.add(connection)
         return connection
 
@@ -97,43 +100,99 @@ class NearTransport(httpx.AsyncBaseTransport):
         connection.abort()
 
 
-class _Connection:
+class _Connection(asyncio.Protocol):
     """One connection, with one exchange on it at a time."""
 
-    def __init__(self, server: _Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, server: _Server) -> None:
         self.server = server
-        self._reader = reader
-        self._writer = writer
         self._protocol = h11.Connection(h11.CLIENT)
+        self._transport: asyncio.Transport | None = None
         self._used = time.monotonic()
+        self._lost: Exception | None = None
+        self._ended = False
+        self._unread = 0
+        self._arrival: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a connection over TCP has
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        self._protocol.receive_data(data)
+        if self._transport is not None and self._unread > _MOST_UNREAD:
+            self._transport.pause_reading()
+        self._arrived()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        with contextlib.suppress(h11.RemoteProtocolError):
+            self._protocol.receive_data(b"")
+        self._arrived()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            self._lost = error
+        elif not self._ended:
+            self.eof_received()
+        self._ended = True
+        self._arrived()
 
     async def exchange(self, request: httpx.Request) -> h11.Response:
         """Send a request; return the head of its response."""
         head = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
         parts = (head, h11.Data(data=await request.aread()), h11.EndOfMessage())
+        assert self._transport is not None  # noqa: S101 - connected
         # A server may have answered and closed before it has read everything: its answer still counts.
-        with contextlib.suppress(ConnectionError):
-            self._writer.write(b"".join(self._protocol.send(part) or b"" for part in parts))
-            await self._writer.drain()
+        self._transport.write(b"".join(self._protocol.send(part) or b"" for part in parts))
         while True:
-            event = await self.next_event()
+            event = await self._next_event()
             if isinstance(event, h11.Response):
                 return event
             if isinstance(event, h11.ConnectionClosed):
                 raise httpx.RemoteProtocolError("the server closed the connection without a response")
 
-    async def next_event(self) -> h11.Event:
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, all that has arrived at a time."""
+        pieces: list[bytes] = []
+        event: h11.Event | None = await self._next_event()
+        while isinstance(event, h11.Data):
+            pieces.append(bytes(event.data))
+            event = self._event_here()
+            if event is None:
+                yield b"".join(pieces)
+                pieces.clear()
+                event = await self._next_event()
+        if pieces:
+            yield b"".join(pieces)
+
+    async def _next_event(self) -> h11.Event:
         """Return what comes next."""
+        while (event := self._event_here()) is None:
+            if self._lost is not None:
+                raise httpx.ReadError(str(self._lost)) from self._lost
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        return event
+
+    def _event_here(self) -> h11.Event | None:
+        """Return what comes next if it has arrived."""
         try:
-            while (event := self._protocol.next_event()) is h11.NEED_DATA:
-                self._protocol.receive_data(await self._reader.read(_READ_SIZE))
+            event = self._protocol.next_event()
         except h11.RemoteProtocolError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
-        except OSError as error:
-            raise httpx.ReadError(str(error)) from error
         if isinstance(event, h11.Event):
             return event
-        raise httpx.RemoteProtocolError("the server has sent more than its response")
+        if event is h11.PAUSED:
+            raise httpx.RemoteProtocolError("the server has sent more than its response")
+        self._unread = 0
+        if self._transport is not None and not self._ended:
+            self._transport.resume_reading()
+        return None
+
+    def _arrived(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     def reset(self) -> bool:
         """Make ready for the next exchange; tell whether that is possible."""
@@ -145,11 +204,12 @@ class _Connection:
 
     def is_alive(self) -> bool:
         """Tell whether the server has, as far as can be seen, not closed this idle connection."""
-        return not self._reader.at_eof() and time.monotonic() - self._used < _IDLE_SECONDS
+        return not self._ended and time.monotonic() - self._used < _IDLE_SECONDS
 
     def abort(self) -> None:
         """Close at once, so that the server stops generating."""
-        self._writer.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -160,9 +220,8 @@ class _Body(httpx.AsyncByteStream):
         self._connection = connection
         self._closed = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while isinstance(event := await self._connection.next_event(), h11.Data):
-            yield bytes(event.data)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._connection.body()
 
     async def aclose(self) -> None:
         if not self._closed:

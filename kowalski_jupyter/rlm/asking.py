@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
@@ -61,7 +62,8 @@ async def ask(
                 if coming.has_enough(delta):
                     finish_reason = "stop"
                     break
-                coming.take(delta)
+                if coming.take(delta):
+                    await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
         if coming.block is None:
             raise
@@ -105,8 +107,8 @@ class _Coming:
         """Tell whether there is a block, and what comes now is only talk after it, or the reply begun anew."""
         return self.block is not None and (delta.restarted or bool(delta.text.strip()))
 
-    def take(self, delta: Delta) -> None:
-        """Take the next piece."""
+    def take(self, delta: Delta) -> bool:
+        """Take the next piece; tell whether it has set a block going."""
         if delta.restarted:
             self.pieces, self.thoughts, self._scanner, self._looked_at = [], [], ReplyStream(), 0
             self._emit(ReplyRestarted(self._turn))
@@ -114,18 +116,19 @@ class _Coming:
             self.thoughts.append(delta.reasoning)
             self._emit(ReplyDelta(self._turn, delta.reasoning, reasoning=True))
         if not delta.text:
-            return
+            return False
         self.pieces.append(delta.text)
         self._emit(ReplyDelta(self._turn, delta.text))
         self._scanner.feed(delta.text)
         if self._on_block is None or self.block is not None or _LINE_ENDS.isdisjoint(delta.text):
-            return
+            return False
         ended = self._scanner.ended
         if len(ended) > self._looked_at:
             self.block = _first_block(ended[self._looked_at :], self._languages)
             self._looked_at = len(ended)
-            if self.block is not None:
-                self._on_block(self.block)
+        if self.block is not None:
+            self._on_block(self.block)
+        return self.block is not None
 
 
 def _first_block(segments: Sequence[Segment], languages: Collection[str]) -> Block | None:

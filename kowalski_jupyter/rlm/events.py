@@ -25,6 +25,11 @@ class Event:
     seq: int = dataclasses.field(default=0, kw_only=True)
     time: float = dataclasses.field(default=0.0, kw_only=True)
 
+    def stamp(self, seq: int, time: float) -> None:
+        """Give an event that nobody has seen yet its number and time."""
+        object.__setattr__(self, "seq", seq)
+        object.__setattr__(self, "time", time)
+
     def to_json(self) -> dict[str, Any]:
         """Return the event as JSON-ready data, its type included."""
         return {"type": self.type, **{name: getattr(self, name) for name in _FIELDS[self.type]}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -30,8 +29,9 @@ class EventLog:
         return bool(self.events) and isinstance(self.events[-1], RunFinished)
 
     def append(self, event: Event) -> None:
-        """Number the event, stamp it and tell everyone who follows."""
-        self.take(dataclasses.replace(event, seq=len(self.events) + 1, time=time.time()))
+        """Number the event, which is new, stamp it and tell everyone who follows."""
+        event.stamp(len(self.events) + 1, time.time())
+        self.take(event)
 
     def take(self, event: Event) -> None:
         """Add the next event as it was numbered and stamped elsewhere, and tell everyone who follows."""

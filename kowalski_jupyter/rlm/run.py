@@ -214,6 +214,8 @@ class Run:
     # -- the ways to an answer -------------------------------------------------------------------------
 
     async def _answer(self) -> Value:
+        if self.data:
+            self._tree.resources.kernels.check()
         endpoint = await self._tree.endpoints.open(self._model, lambda *news: self._emit(ev.Progress(*news)))
         self._tree.budget.set_width(endpoint.model.width)
         self._emit(ev.ModelReady(endpoint.model.name, endpoint.model.where))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.protocol import ReplyStream
@@ -63,6 +62,15 @@ class _Cell:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The document of a turn that has ended, which only a shorter `limit` changes, and its length as JSON."""
+
+    limit: int
+    document: dict[str, Any]
+    length: int
+
+
 @dataclass(slots=True)
 class _Turn:
     number: int
@@ -74,6 +82,7 @@ class _Turn:
     cells: list[_Cell] = field(default_factory=list)
     feedback: str | None = None
     fold: dict[str, Any] | None = None
+    kept: _Kept | None = None
 
     def cell(self, event: ev.CellStarted) -> _Cell:
         """Return the cell that an event is about, made when the reply's text did not show it."""
@@ -83,7 +92,14 @@ class _Turn:
         self.cells.append(_Cell(event.cell, event.language, event.code))
         return self.cells[-1]
 
-    def document(self, now: float, limit: int) -> dict[str, Any]:
+    def shown(self, now: float, limit: int) -> _Kept:
+        """Return the turn's document: a long run is shown ten times a second, and few of its turns change."""
+        if self.kept is None or self.kept.limit != limit or self.state != "done":
+            document = self._document(now, limit)
+            self.kept = _Kept(limit, document, len(json.dumps(document)))
+        return self.kept
+
+    def _document(self, now: float, limit: int) -> dict[str, Any]:
         return {
             "number": self.number,
             "state": self.state,
@@ -120,6 +136,20 @@ class _Turn:
         return parts
 
 
+_T = TypeVar("_T")
+_TAKERS: dict[type[ev.Event], Callable[[Any, Any], None]] = {}
+
+
+def _on(kind: type[ev.Event]) -> Callable[[_T], _T]:
+    """Have a method of `Trace` take events of a kind, twenty times as fast as `functools.singledispatchmethod` does."""
+
+    def register(take: _T) -> _T:
+        _TAKERS[kind] = cast("Callable[[Any, Any], None]", take)
+        return take
+
+    return register
+
+
 class Trace:
     """What has happened so far, ready to be shown. Feed it every event of one run, in order."""
 
@@ -136,6 +166,7 @@ class Trace:
         self._turns: list[_Turn] = []
         self._cells: dict[str, _Cell] = {}
         self._calls: dict[int, dict[str, Any]] = {}
+        self._callers: dict[int, _Turn] = {}
         self._usage = {
             "turns": 0,
             "subcalls": 0,
@@ -148,6 +179,7 @@ class Trace:
         self._fold: dict[str, Any] | None = None
         self._approval: dict[str, str] | None = None
         self._limits: dict[str, float] = {"turns": 0, "seconds": 0.0}
+        self._text_chars = _TEXT_CHARS
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> Trace:
@@ -157,17 +189,18 @@ class Trace:
             trace.apply(event)
         return trace
 
-    @functools.singledispatchmethod
     def apply(self, event: ev.Event) -> None:
         """Take the next event. Types without a visible effect are passed over."""
+        if (take := _TAKERS.get(type(event))) is not None:
+            take(self, event)
 
-    @apply.register
+    @_on(ev.RunStarted)
     def _(self, event: ev.RunStarted) -> None:
         self.run = event.run
         self._started = event
         self._limits = {"turns": event.max_turns, "seconds": event.max_seconds}
 
-    @apply.register
+    @_on(ev.Progress)
     def _(self, event: ev.Progress) -> None:
         if event.done is None and event.total is None:
             self._progress = None
@@ -175,20 +208,20 @@ class Trace:
         else:
             self._progress = {"text": event.text, "done": event.done, "total": event.total}
 
-    @apply.register
+    @_on(ev.Notice)
     def _(self, event: ev.Notice) -> None:
         self._notices.append(event.text)
 
-    @apply.register
+    @_on(ev.ModelReady)
     def _(self, event: ev.ModelReady) -> None:
         self._progress = None
         self._model = {"name": event.name, "where": event.where}
 
-    @apply.register
+    @_on(ev.KernelReady)
     def _(self, event: ev.KernelReady) -> None:
         self._sandbox = event.sandbox
 
-    @apply.register
+    @_on(ev.TurnStarted)
     def _(self, event: ev.TurnStarted) -> None:
         self._end_turn(event.time)
         self.state = "running"
@@ -196,7 +229,7 @@ class Trace:
         self._turns.append(_Turn(event.turn, event.time, fold=self._fold))
         self._fold = None
 
-    @apply.register
+    @_on(ev.Folded)
     def _(self, event: ev.Folded) -> None:
         self._fold = {
             "turns": event.turn,
@@ -205,28 +238,28 @@ class Trace:
             "seconds": round(event.seconds, 3),
         }
 
-    @apply.register
+    @_on(ev.Told)
     def _(self, event: ev.Told) -> None:
         self._notices.append(f"You added: {event.text}")
 
-    @apply.register
+    @_on(ev.LimitsRaised)
     def _(self, event: ev.LimitsRaised) -> None:
         raised = ", ".join(f"{name.removeprefix('max_')} {value:g}" for name, value in event.limits.items())
         self._notices.append(f"You raised the limits: {raised}")
         for name in ("turns", "seconds"):
             self._limits[name] = event.limits.get(f"max_{name}", self._limits[name])
 
-    @apply.register
+    @_on(ev.ApprovalAsked)
     def _(self, event: ev.ApprovalAsked) -> None:
         self._approval = {"cell": event.cell, "language": event.language, "code": event.code}
 
-    @apply.register
+    @_on(ev.ApprovalGiven)
     def _(self, event: ev.ApprovalGiven) -> None:
         self._approval = None
         if event.decision != "run":
             self._notices.append(f"You {'changed' if event.decision == 'edit' else 'skipped'} the block {event.cell}.")
 
-    @apply.register
+    @_on(ev.ReplyDelta)
     def _(self, event: ev.ReplyDelta) -> None:
         turn = self._turns[-1]
         if event.reasoning:
@@ -234,13 +267,13 @@ class Trace:
         else:
             turn.scanner.feed(event.text)
 
-    @apply.register
+    @_on(ev.ReplyRestarted)
     def _(self, event: ev.ReplyRestarted) -> None:
         del event
         turn = self._turns[-1]
         turn.reasoning, turn.scanner, turn.cells = "", ReplyStream(), []
 
-    @apply.register
+    @_on(ev.ReplyFinished)
     def _(self, event: ev.ReplyFinished) -> None:
         scanner = self._turns[-1].scanner
         if not scanner.segments:
@@ -248,7 +281,7 @@ class Trace:
         scanner.finish(event.finish_reason)
         self._count_tokens(event)
 
-    @apply.register
+    @_on(ev.CellStarted)
     def _(self, event: ev.CellStarted) -> None:
         turn = self._turns[-1]
         turn.state = "running"
@@ -256,18 +289,18 @@ class Trace:
         cell.state = "running"
         self._cells[cell.id] = cell
 
-    @apply.register
+    @_on(ev.CellOutput)
     def _(self, event: ev.CellOutput) -> None:
         self._cells[event.cell].add_output(event.kind, event.text, event.omitted)
 
-    @apply.register
+    @_on(ev.CellFinished)
     def _(self, event: ev.CellFinished) -> None:
         cell = self._cells[event.cell]
         cell.state, cell.seconds = event.status, round(event.seconds, 3)
         if event.status in ("timeout", "died", "interrupted"):
             cell.add_output("error", event.reason)
 
-    @apply.register
+    @_on(ev.SubcallStarted)
     def _(self, event: ev.SubcallStarted) -> None:
         self._usage["subcalls"] += 1
         row = {
@@ -281,35 +314,37 @@ class Trace:
             "remembered": False,
         }
         self._calls[event.call] = row
+        self._callers[event.call] = self._turns[-1]
         if event.cell in self._cells:
             self._cells[event.cell].subcalls[event.call] = row
 
-    @apply.register
+    @_on(ev.SubcallSent)
     def _(self, event: ev.SubcallSent) -> None:
         self._calls[event.call]["state"] = "running"
 
-    @apply.register
+    @_on(ev.SubcallFinished)
     def _(self, event: ev.SubcallFinished) -> None:
         row = self._calls[event.call]
         row["state"] = "error" if event.error else "ok"
         row["reply"] = head_and_tail(event.error or event.reply, _SUBCALL_CHARS)
         row["seconds"] = round(event.seconds, 3)
         row["remembered"] = event.remembered
+        self._callers.pop(event.call).kept = None  # code may leave a call behind that ends in a later turn
         self._usage["subcalls_failed"] += bool(event.error)
         self._usage["subcalls_remembered"] += event.remembered
         self._count_tokens(event)
 
-    @apply.register
+    @_on(ev.Feedback)
     def _(self, event: ev.Feedback) -> None:
         if event.trouble:
             self._turns[-1].feedback = event.text
 
-    @apply.register
+    @_on(ev.Answered)
     def _(self, event: ev.Answered) -> None:
         text = head_and_tail(event.text, _ANSWER_CHARS)
         self._answer = {"type": event.value_type, "text": text, "partial": event.partial}
 
-    @apply.register
+    @_on(ev.RunFinished)
     def _(self, event: ev.RunFinished) -> None:
         self._end_turn(event.time)
         self.state, self.error = event.state, event.error
@@ -321,6 +356,8 @@ class Trace:
         for row in self._calls.values():
             if row["state"] in ("waiting", "running"):
                 row["state"], row["reply"] = "error", "stopped"
+        for turn in [*self._turns[-1:], *self._callers.values()]:
+            turn.kept = None
 
     def document(self) -> dict[str, Any]:
         """Return the run as docs/run-format.md describes it."""
@@ -355,12 +392,11 @@ class Trace:
 
     def _turn_documents(self, now: float) -> list[dict[str, Any]]:
         """Return the turns, with texts short enough for all of them to fit into a notebook's file."""
-        limit = _TEXT_CHARS
         while True:
-            turns = [turn.document(now, limit) for turn in self._turns]
-            if limit <= _SHORTEST or len(json.dumps(turns)) <= _DOCUMENT_CHARS:
-                return turns
-            limit //= 2
+            turns = [turn.shown(now, self._text_chars) for turn in self._turns]
+            if self._text_chars <= _SHORTEST or sum(turn.length for turn in turns) <= _DOCUMENT_CHARS:
+                return [turn.document for turn in turns]
+            self._text_chars //= 2
 
     def _end_turn(self, now: float) -> None:
         if self._turns and self._turns[-1].ended is None:

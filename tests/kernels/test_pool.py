@@ -23,8 +23,11 @@ from .support import FakeRun, until
 
 
 def kernels() -> set[int]:
-    """The process ids of all sandboxes and kernels."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+    """The process ids of all sandboxes and kernels, without the zygote."""
+    own = psutil.Process()
+    zygotes = [child for child in own.children() if "--zygote" in child.cmdline()]
+    zygotes += [inside for child in zygotes for inside in child.children()]
+    return {child.pid for child in own.children(recursive=True)} - {zygote.pid for zygote in zygotes}
 
 
 def test_a_spare_is_taken_and_replaced(root: Path) -> None:

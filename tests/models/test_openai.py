@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -270,6 +270,11 @@ def test_who_reads_slowly_is_not_taken_for_a_stalled_server() -> None:
         assert asyncio.run(run()) == "a b c"
 
 
+async def _drain(stream: AsyncIterator[Delta]) -> None:
+    async for _ in stream:
+        pass
+
+
 @pytest.mark.parametrize("how", ["aclose", "cancel"])
 def test_closing_reaches_the_server_at_once_and_nothing_is_sent_after(how: str) -> None:
     with ScriptedServer([Reply("word " * 2000, token_delay=0.005)]) as server:
@@ -281,7 +286,7 @@ def test_closing_reaches_the_server_at_once_and_nothing_is_sent_after(how: str) 
             if how == "aclose":
                 await stream.aclose()
             else:
-                task = asyncio.ensure_future(anext(stream))
+                task = asyncio.ensure_future(_drain(stream))
                 await asyncio.sleep(0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):

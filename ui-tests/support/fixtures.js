@@ -1,43 +1,65 @@
 import { expect, test as base } from '@playwright/test';
 
-import { closeAll, openLab, startKernel } from './lab.js';
+import { openLab, setTheme, THEMES } from './lab.js';
 import { JUPYTER_URL } from './places.js';
+import { endKernels, forgetTheme, startKernel } from './rest.js';
 
-/**
- * Tests on one page with JupyterLab and one kernel, started once for all of them.
- *
- * Each test begins with no document open, and fails if the page threw an error.
- */
-export const test = base.extend({
+/** What starts once for all tests, since it takes seconds. */
+const shared = base.extend({
+  /** The id of a kernel; tests that end theirs open a notebook without it. */
+  kernel: [
+    // eslint-disable-next-line no-empty-pattern -- it needs no other fixture
+    async ({}, use) => {
+      await use(await startKernel());
+      await endKernels();
+    },
+    { scope: 'worker' }
+  ],
   lab: [
     async ({ browser }, use) => {
-      // A context of its own: axe opens a second page in it.
-      const context = await browser.newContext({
+      const page = await browser.newPage({
         baseURL: JUPYTER_URL,
         viewport: { width: 1280, height: 900 },
         permissions: ['clipboard-read', 'clipboard-write']
       });
-      const page = await context.newPage();
       await openLab(page);
-      await use({ page, kernel: await startKernel(page) });
-      await context.close();
+      await use(page);
+      await page.close();
     },
     { scope: 'worker' }
-  ],
-  kernel: async ({ lab }, use) => {
-    await use(lab.kernel);
-  },
+  ]
+});
+
+/** Use a page and fail if it threw an error meanwhile. */
+async function useWatched(page, use) {
+  const errors = [];
+  const note = error => errors.push(String(error));
+  page.on('pageerror', note);
+  await use(page);
+  page.off('pageerror', note);
+  expect(errors).toEqual([]);
+}
+
+/** Tests on a page of their own. */
+export const test = shared.extend({
+  page: async ({ page, kernel }, use) => {
+    await forgetTheme();
+    await useWatched(page, use);
+    await page.close();
+    await endKernels(kernel);
+  }
+});
+
+/**
+ * Tests that look at what a notebook shows, on one page with JupyterLab for all.
+ *
+ * They leave nothing behind but their notebook, which `openNotebook` closes: none of
+ * them reloads the page, opens the panel or stands in for the server.
+ */
+export const viewTest = shared.extend({
   page: async ({ lab }, use) => {
-    const { page } = lab;
-    const errors = [];
-    const note = error => errors.push(String(error));
-    page.on('pageerror', note);
-    // axe's second page was in front: what is behind has no focus and is drawn late.
-    await page.bringToFront();
-    await use(page);
-    page.off('pageerror', note);
-    await closeAll(page);
-    expect(errors).toEqual([]);
+    await setTheme(lab, THEMES[0]);
+    await useWatched(lab, use);
   }
 });
 

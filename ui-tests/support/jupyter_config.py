@@ -26,5 +26,4 @@ c.LabApp.workspaces_dir = str(state / "workspaces")
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
-c.Kowalski.store = str(state / "runs.sqlite")
 c.JupyterNotebookApp.expose_app_in_browser = True

@@ -1,21 +1,59 @@
+import { randomUUID } from 'node:crypto';
+
 import { expect } from '@playwright/test';
 
 import { TOKEN } from './places.js';
+import { useKernel, writeNotebook } from './rest.js';
 
 export const THEMES = ['JupyterLab Light', 'JupyterLab Dark'];
 
-let notebooks = 0;
+/** The address of a workspace that nobody else uses, logged in. */
+const workspace = (path = '') =>
+  `/lab/workspaces/${randomUUID()}${path}?token=${TOKEN}`;
 
-/** Open JupyterLab in an empty workspace, logged in, and wait until it is ready. */
+/** Open JupyterLab with nothing in it, and wait until it is ready. */
 export async function openLab(page) {
-  await page.goto(`/lab?reset&token=${TOKEN}`);
+  await page.goto(workspace());
   await ready(page);
 }
 
-/** Wait until the application has restored its layout. */
+/**
+ * Write a notebook with these cells, open it alone, and wait for its kernel.
+ *
+ * JupyterLab opens with it, or else has it in the place of what was open.
+ * `kernel` is the id of one that runs; without it a new one is started.
+ */
+export async function openNotebook(page, cells, kernel) {
+  const path = await writeNotebook(cells);
+  if (kernel) {
+    await useKernel(path, kernel);
+  }
+  if (page.url() === 'about:blank') {
+    await page.goto(workspace(`/tree/${path}`));
+  } else {
+    await execute(page, 'docmanager:open', { path });
+    await closeAllBut(page, path);
+  }
+  await ready(page);
+  await kernelIs(page, 'idle');
+}
+
+/**
+ * Wait until the application has opened all that it opens by itself.
+ *
+ * It says `restored` earlier: the document of the address, or the launcher where
+ * there is none, comes once the files are listed, and takes the focus.
+ */
 export async function ready(page) {
   await page.waitForFunction(() => window.jupyterapp);
   await page.evaluate(() => window.jupyterapp.restored);
+  await page.waitForFunction(
+    () =>
+      document.querySelector('.jp-mod-restoring') === null &&
+      window.jupyterapp.shell.currentWidget?.node.contains(
+        document.activeElement
+      )
+  );
 }
 
 /** Run a command of the application and wait for its end. */
@@ -28,58 +66,15 @@ export function execute(page, command, args = {}) {
   );
 }
 
-/** Start a kernel without a notebook; returns its id. */
-export function startKernel(page) {
-  return page.evaluate(async () => {
-    const { kernels } = window.jupyterapp.serviceManager;
-    const kernel = await kernels.startNew({ name: 'python3' });
-    return kernel.id;
-  });
-}
-
-/** Write a notebook, given its code cells or whole cells; returns its path. */
-export async function writeNotebook(page, cells) {
-  notebooks += 1;
-  const path = `test-${notebooks}.ipynb`;
-  const content = {
-    cells: cells.map((cell, index) => ({
-      cell_type: 'code',
-      id: `cell-${index}`,
-      metadata: {},
-      outputs: [],
-      execution_count: null,
-      source: '',
-      ...(typeof cell === 'string' ? { source: cell } : cell)
-    })),
-    metadata: { kernelspec: { name: 'python3', display_name: 'Python 3' } },
-    nbformat: 4,
-    nbformat_minor: 5
-  };
-  await page.evaluate(
-    ([name, notebook]) =>
-      window.jupyterapp.serviceManager.contents.save(name, {
-        type: 'notebook',
-        format: 'json',
-        content: notebook
-      }),
-    [path, content]
-  );
-  return path;
-}
-
-/**
- * Write a notebook with these cells, open it, and wait for its kernel.
- *
- * `kernel` is the id of one that runs; without it a new one is started.
- */
-export async function openNotebook(page, cells, kernel) {
-  const path = await writeNotebook(page, cells);
-  // A page that was reloaded opens the document of its address late: after the last test.
-  await closeAll(page);
-  const args = { path, ...(kernel && { kernel: { id: kernel } }) };
-  await execute(page, 'docmanager:open', args);
-  await kernelIs(page, 'idle');
-  return path;
+/** Close all documents but one without asking whether to save them. */
+async function closeAllBut(page, path) {
+  await page.evaluate(kept => {
+    for (const widget of [...window.jupyterapp.shell.widgets('main')]) {
+      if (widget.context?.path !== kept) {
+        widget.dispose();
+      }
+    }
+  }, path);
 }
 
 /** The notebook in front. */
@@ -115,15 +110,6 @@ export function shutDownKernel(page) {
   });
 }
 
-/** The ids of all kernels of the server. */
-export function runningKernels(page) {
-  return page.evaluate(async () => {
-    const { kernels } = window.jupyterapp.serviceManager;
-    await kernels.refreshRunning();
-    return Array.from(kernels.running(), ({ id }) => id);
-  });
-}
-
 /** Start a cell, counted from 0, and do not wait for its end. */
 export async function startCell(page, index) {
   await page.evaluate(wanted => {
@@ -150,13 +136,4 @@ export async function setTheme(page, theme) {
     theme
   );
   await expect(page.locator('#jupyterlab-splash')).toHaveCount(0);
-}
-
-/** Close all documents without asking whether to save them. */
-export async function closeAll(page) {
-  await page.evaluate(() => {
-    for (const widget of [...window.jupyterapp.shell.widgets('main')]) {
-      widget.dispose();
-    }
-  });
 }

@@ -1,14 +1,15 @@
 import { expect, test } from '@playwright/test';
 
 import { answered, saved } from '../support/documents.js';
-import { openLab, ready, writeNotebook } from '../support/lab.js';
+import { ready } from '../support/lab.js';
+import { TOKEN } from '../support/places.js';
+import { writeNotebook } from '../support/rest.js';
 
 test('Notebook shows a run and the panel as JupyterLab does', async ({
   page
 }) => {
-  await openLab(page);
-  const path = await writeNotebook(page, [saved(answered)]);
-  await page.goto(`/notebooks/${path}`);
+  const path = await writeNotebook([saved(answered)]);
+  await page.goto(`/notebooks/${path}?token=${TOKEN}`);
   await ready(page);
   const run = page.locator('.jp-Cell-outputArea .kowalski-run');
   await expect(run.getByLabel('Answer')).toContainText('412');
@@ -19,6 +20,8 @@ test('Notebook shows a run and the panel as JupyterLab does', async ({
   await expect(run.getByText('I look at the notes first.')).toBeVisible();
   await page.keyboard.press('Control+Alt+k');
   const panel = page.getByRole('region', { name: 'Kowalski runs' });
-  await expect(panel.getByText('This machine')).toBeVisible();
+  await expect(
+    panel.getByRole('heading', { name: 'This machine' })
+  ).toBeVisible();
   await page.screenshot({ path: 'test-results/notebook.png' });
 });

@@ -1,6 +1,5 @@
-import { expect, test } from '@playwright/test';
-
 import { expectAccessible } from '../support/axe.js';
+import { expect, test } from '../support/fixtures.js';
 import { execute, openLab, setTheme, THEMES } from '../support/lab.js';
 import { fakeServer, RUNS, status, summary } from '../support/server.js';
 

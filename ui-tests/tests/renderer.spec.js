@@ -13,7 +13,7 @@ import {
   turn,
   update
 } from '../support/documents.js';
-import { expect, test } from '../support/fixtures.js';
+import { expect, viewTest as test } from '../support/fixtures.js';
 import {
   openNotebook,
   output,

@@ -1,8 +1,7 @@
 /** What the user can do with a run from the panel, against a stand-in of the server. */
-import { expect, test } from '@playwright/test';
-
 import { expectAccessible } from '../support/axe.js';
 import { folded, run, waiting } from '../support/documents.js';
+import { expect, test } from '../support/fixtures.js';
 import { execute, openLab, setTheme, THEMES } from '../support/lab.js';
 import { fakeServer, RUNS, status, summary } from '../support/server.js';
 
@@ -101,6 +100,9 @@ test('a block that waits is run, edited or skipped', async ({ page }) => {
   const next = panel.getByRole('region', {
     name: 'Block 3.1 waits for your word'
   });
+  // Whoever had the focus in the first is still in the panel.
+  await expect(next).toBeVisible();
+  await expect(page.locator('#kowalski-panel')).toBeFocused();
   await next.getByRole('button', { name: 'Skip' }).click();
   await expect
     .poll(() => server.steered.at(-1))
@@ -186,6 +188,10 @@ test('child runs stand below the run that asked for them', async ({ page }) => {
   ).toBeVisible();
   await panel.getByRole('button', { name: 'All runs' }).click();
   await expect(count).toHaveAttribute('aria-expanded', 'true');
+  // Back where it came from: the run whose details were open.
+  await expect(
+    panel.locator('[data-run="r-1"] .kowalski-run-open').first()
+  ).toBeFocused();
 });
 
 test('a run that broke off says how to continue it', async ({ page }) => {
@@ -203,7 +209,6 @@ test('a run that broke off says how to continue it', async ({ page }) => {
   await expect(
     panel.getByRole('region', { name: 'Best answer so far' })
   ).toBeVisible();
-  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
   await panel.getByRole('button', { name: 'Copy' }).first().click();
   await expect(panel.getByRole('button', { name: 'Copied' })).toBeVisible();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(

@@ -1,4 +1,4 @@
-"""Entry point: ``python prelude/__main__.py CONNECTION_FILE READY_FD [SITE …]``.
+"""Entry point: ``python prelude/__main__.py CONNECTION_FILE READY_FD [SITE …]``, or ``… --zygote SOCKET_FD``.
 
 Started by path, so that the folder above becomes the place where the package `prelude` is found.
 """
@@ -10,4 +10,7 @@ from pathlib import Path
 # ipykernel imports the debugger if it finds it: 8 MB and a fifth of the start, for nothing.
 sys.modules["debugpy"] = None  # type: ignore[assignment]
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
-importlib.import_module("prelude.launch").main(sys.argv[1:])
+if sys.argv[1] == "--zygote":
+    importlib.import_module("prelude.zygote").serve(int(sys.argv[2]))
+else:
+    importlib.import_module("prelude.launch").main(sys.argv[1:])

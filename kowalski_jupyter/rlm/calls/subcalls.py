@@ -127,14 +127,14 @@ class RunCalls:
             self.answer = answer
 
     async def _guarded(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run `work` as a task that `stop` reaches."""
-        if self._stopped:
+        """Do `work` where `stop` reaches it: in the task of the code's request, which does nothing else."""
+        task = asyncio.current_task()
+        if self._stopped or task is None:
             work.close()
             raise SubcallError("The run has ended; no further sub-calls.")
-        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         try:
-            return await task
+            return await work
         finally:
             self._tasks.discard(task)
 

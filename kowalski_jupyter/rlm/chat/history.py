@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,8 +35,8 @@ class TurnNote:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    reply: str
-    said: str
+    reply: Message
+    said: Message
     note: TurnNote
 
 
@@ -58,20 +59,15 @@ class History:
     def messages(self) -> list[Message]:
         """The chat as it is sent next."""
         fold = [Message("assistant", self._summary), Message("user", _FOLDED)] if self._summary else []
-        turns = (
-            message
-            for turn in self._turns
-            for message in (Message("assistant", turn.reply), Message("user", turn.said))
-        )
-        return [*self._head, *fold, *turns]
+        return [*self._head, *fold, *(message for turn in self._turns for message in (turn.reply, turn.said))]
 
     def text(self) -> str:
         """Return the whole chat as one text, to be measured."""
-        return "".join(message.content for message in self.messages)
+        return "".join([message.content for message in self.messages])
 
     def add(self, reply: str, said: str, note: TurnNote) -> None:
         """Append a reply and what is said to it."""
-        self._turns.append(_Turn(reply or "(empty)", said, note))
+        self._turns.append(_Turn(Message("assistant", reply or "(empty)"), Message("user", said), note))
 
     def forget_last(self) -> None:
         """Drop the last turn: a model that reads its own reply twice goes on repeating it."""
@@ -90,11 +86,11 @@ class History:
 
     def shorten(self) -> bool:
         """Cut the longest of the outputs that are left to head and tail; return whether one could be."""
-        index = max(range(len(self._turns)), key=lambda i: len(self._turns[i].said), default=None)
-        if index is None or len(self._turns[index].said) <= 2 * _SHORT:
+        index = max(range(len(self._turns)), key=lambda i: len(self._turns[i].said.content), default=None)
+        if index is None or len(said := self._turns[index].said.content) <= 2 * _SHORT:
             return False
-        turn = self._turns[index]
-        self._turns[index] = _Turn(turn.reply, head_and_tail(turn.said, max(_SHORT, len(turn.said) // 2)), turn.note)
+        shortened = Message("user", head_and_tail(said, max(_SHORT, len(said) // 2)))
+        self._turns[index] = dataclasses.replace(self._turns[index], said=shortened)
         return True
 
 

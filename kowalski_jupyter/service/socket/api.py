@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from tornado.httpserver import HTTPServer
@@ -19,12 +17,14 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, RequestHandler
 
 from kowalski_jupyter._version import __version__
+from kowalski_jupyter.kernels.folders import OwnedFolder
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
 from kowalski_jupyter.service.socket import devices
 from kowalski_jupyter.service.socket.handler import Handler
+from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, answer_line
 from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
@@ -41,6 +41,7 @@ class _Streaming(Handler):
     async def stream(self, live: LiveRun, after: int = 0) -> None:
         """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
 
+        A small answer's value comes with the last batch.
         Ends early, without an error, when the other side has gone.
         """
         self.set_header("Content-Type", "application/x-ndjson")
@@ -48,6 +49,8 @@ class _Streaming(Handler):
         try:
             await self.flush()
             async for batch in live.log.follow(after):
+                if live.log.finished and live.answer is not None and len(live.answer.data) <= SMALL_ANSWER:
+                    self.write(answer_line(live.id, live.answer))
                 self.write(_lines(batch))
                 await self.flush()
                 await live.log.wait_finished(_PACE)
@@ -186,8 +189,9 @@ class ApiServer:
     """
 
     def __init__(self, service: Service) -> None:
-        self._folder: Path = runtime_folder()
-        self.socket = self._folder / "api.sock"
+        # Owned, or another service would take it for the leftover of one that died, and remove it.
+        self._folder = OwnedFolder(runtime_folder())
+        self.socket = self._folder.path / "api.sock"
         self.token = secrets.token_urlsafe(24)
         context = {"service": service, "token": self.token}
         run = r"/runs/([\w.-]+)"  # a child run has dots in its id
@@ -217,7 +221,7 @@ class ApiServer:
         """Stop listening, close what is open, remove the socket."""
         self._server.stop()
         await self._server.close_all_connections()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
 
 def _no_log(_: RequestHandler) -> None:

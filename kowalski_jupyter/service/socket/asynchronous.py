@@ -10,7 +10,7 @@ import httpx
 
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.request import RunRequest
-from kowalski_jupyter.service.socket.wire import Address, Batches, lost, read_answer, refusal, silence
+from kowalski_jupyter.service.socket.wire import Address, Batches, SentAnswer, lost, read_answer, refusal, silence
 
 
 class AsyncServiceClient:
@@ -21,6 +21,7 @@ class AsyncServiceClient:
     """
 
     def __init__(self, address: Address) -> None:
+        self._answers: dict[str, SentAnswer] = {}
         transport = httpx.AsyncHTTPTransport(uds=address.socket, verify=False)  # no TLS: certificates are slow
         self._http = httpx.AsyncClient(transport=transport, **address.client_options())
 
@@ -44,13 +45,14 @@ class AsyncServiceClient:
                 if response.is_error:
                     await response.aread()
                     raise refusal(response)
-                yield _batches(response)
+                yield _batches(response, self._answers)
         except httpx.HTTPError as error:
             raise lost(error) from error
 
     async def answer(self, run_id: str) -> Any:
         """Return the live value of a run's answer."""
-        return read_answer(await self._request("GET", f"/runs/{run_id}/answer"))
+        sent = self._answers.pop(run_id, None) or read_answer(await self._request("GET", f"/runs/{run_id}/answer"))
+        return sent.value()
 
     async def steer(self, run_id: str, **word: Any) -> None:
         """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
@@ -66,8 +68,8 @@ class AsyncServiceClient:
         return response
 
 
-async def _batches(response: httpx.Response) -> AsyncIterator[list[Event]]:
-    batches = Batches()
+async def _batches(response: httpx.Response, answers: dict[str, SentAnswer]) -> AsyncIterator[list[Event]]:
+    batches = Batches(answers)
     async for line in response.aiter_lines():
         if batch := batches.feed(line):
             yield batch

@@ -18,6 +18,7 @@ from kowalski_jupyter.service.socket.wire import (
     Address,
     Batches,
     Info,
+    SentAnswer,
     ServiceError,
     lost,
     read_answer,
@@ -50,6 +51,7 @@ class ServiceClient:
         if not Path(socket).is_socket():
             raise ServiceError(f"There is no kowalski service at {socket}.")
         self.address = Address(socket, token)
+        self._answers: dict[str, SentAnswer] = {}
         transport = httpx.HTTPTransport(uds=socket, verify=False, limits=UNLIMITED)  # no TLS: certificates are slow
         self._http = httpx.Client(transport=transport, **self.address.client_options())
         try:
@@ -108,7 +110,8 @@ class ServiceClient:
 
     def answer(self, run_id: str) -> Any:
         """Return the live value of a run's answer."""
-        return read_answer(self._request("GET", f"/runs/{run_id}/answer"))
+        sent = self._answers.pop(run_id, None) or read_answer(self._request("GET", f"/runs/{run_id}/answer"))
+        return sent.value()
 
     def document(self, run_id: str) -> dict[str, Any]:
         """Return a run as docs/run-format.md describes it."""
@@ -191,7 +194,7 @@ class ServiceClient:
     @contextmanager
     def _stream(self, method: str, path: str, **options: Any) -> Opened:
         with self._opened(method, path, **options) as response:
-            yield _batches(response)
+            yield _batches(response, self._answers)
 
     @contextmanager
     def _opened(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
@@ -205,8 +208,8 @@ class ServiceClient:
             raise lost(error) from error
 
 
-def _batches(response: httpx.Response) -> Iterator[list[Event]]:
-    batches = Batches()
+def _batches(response: httpx.Response, answers: dict[str, SentAnswer]) -> Iterator[list[Event]]:
+    batches = Batches(answers)
     for line in response.iter_lines():
         if batch := batches.feed(line):
             yield batch

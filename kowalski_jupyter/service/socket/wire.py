@@ -1,14 +1,17 @@
-"""What the blocking and the asynchronous client of a service have in common."""
+"""What the service and its blocking and asynchronous clients have in common."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from kowalski_jupyter.kernels.base import Value
 from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.rlm.events import Event, from_json
 
@@ -40,33 +43,64 @@ UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=4)
 """Each run that is followed holds a connection; how many there are is the user's affair."""
 
 
-class Batches:
-    """Puts the lines of a stream of events together to the batches that the service sent."""
+SMALL_ANSWER = 64 << 10
+"""Bytes of an answer that are sent with a run's last event, so that nobody has to ask for them."""
 
-    def __init__(self) -> None:
+_ANSWER = "answer_value"
+
+
+@dataclass(frozen=True, slots=True)
+class SentAnswer:
+    """An answer as data: how it is encoded, and the bytes."""
+
+    kind: str
+    data: bytes
+
+    def value(self) -> Any:
+        """Return the live value.
+
+        Raises:
+            ServiceError: it cannot be read here.
+        """
+        try:
+            return decode_answer(self.kind, self.data)
+        except ValueError as error:
+            raise ServiceError(str(error)) from error
+
+
+def answer_line(run_id: str, answer: Value) -> str:
+    """Return the line by which an answer is sent after a run's last event."""
+    data = base64.b64encode(answer.data).decode()
+    return json.dumps({"type": _ANSWER, "run": run_id, "kind": answer.kind, "data": data}) + "\n"
+
+
+class Batches:
+    """Puts the lines of a stream of events together to the batches that the service sent.
+
+    Args:
+        answers: takes the answers that come with them, by run.
+    """
+
+    def __init__(self, answers: MutableMapping[str, SentAnswer]) -> None:
+        self._answers = answers
         self._batch: list[Event] = []
 
     def feed(self, line: str) -> list[Event]:
         """Take a line; return the batch that it ends, or an empty list."""
         if line:
-            event = from_json(json.loads(line))
-            if event is not None:
+            said = json.loads(line)
+            if said["type"] == _ANSWER:
+                self._answers[said["run"]] = SentAnswer(said["kind"], base64.b64decode(said["data"]))
+            elif (event := from_json(said)) is not None:
                 self._batch.append(event)
             return []
         batch, self._batch = self._batch, []
         return batch
 
 
-def read_answer(response: httpx.Response) -> Any:
-    """Return the live value of an answer.
-
-    Raises:
-        ServiceError: it cannot be read here.
-    """
-    try:
-        return decode_answer(response.headers["X-Kowalski-Kind"], response.content)
-    except ValueError as error:
-        raise ServiceError(str(error)) from error
+def read_answer(response: httpx.Response) -> SentAnswer:
+    """Return the answer that was asked for."""
+    return SentAnswer(response.headers["X-Kowalski-Kind"], response.content)
 
 
 def refusal(response: httpx.Response) -> ServiceError:

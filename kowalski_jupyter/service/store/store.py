@@ -1,8 +1,9 @@
 """Runs at rest: every event is written to SQLite as it happens, so that no death of a process loses a turn.
 
-What was asked or paid for (the run, a reply, a sub-call, a cell's end, the answer) is committed before the next thing
-happens; events between these are committed with the next of them, or a moment later. A store that cannot be written
-never stops a run: the run is told once, and writing is tried again.
+What was asked or paid for (the run, a reply, a cell's end, the answer) is committed before the next thing happens, the
+replies to sub-calls before the code that asked hears of them, those that come together in one go. Events between these
+are committed with the next of them, or a moment later. A store that cannot be written never stops a run: the run is
+told once, and writing is tried again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ _log = logging.getLogger(__name__)
 _AT_ONCE: Final = (
     ev.RunStarted,
     ev.ReplyFinished,
-    ev.SubcallFinished,
     ev.CellFinished,
     ev.Folded,
     ev.Feedback,
@@ -104,6 +104,7 @@ class RunStore:
         self._writing: dict[str, _Writing] = {}
         self._dirty: dict[str, _Writing] = {}
         self._flush_due = False
+        self._flush_next = False
         self._waiting = False
         self._failing_since: float | None = None
         self._apart: set[asyncio.Future[None]] = set()
@@ -125,6 +126,11 @@ class RunStore:
             large = run.answer is not None and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES
             if large and isinstance(event, ev.RunFinished):
                 self._do_apart(write_answer, run.id, run.answer)
+        elif isinstance(event, ev.SubcallFinished):
+            # Whoever waits for this reply is called later in the loop than what is put into it now.
+            if not self._flush_next:
+                self._flush_next = True
+                asyncio.get_running_loop().call_soon(self._flush_soon)
         elif not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_later(_MOMENT, self._flush_late)
@@ -174,6 +180,10 @@ class RunStore:
         except StoreError as error:
             self._trouble = str(error)
             _log.warning("Runs are not stored: %s", error)
+
+    def _flush_soon(self) -> None:
+        self._flush_next = False
+        self._flush()
 
     def _flush_late(self) -> None:
         self._flush_due = False

@@ -1,4 +1,11 @@
-import React, { useContext, useEffect, useMemo, useRef, useState } from 'react';
+import React, {
+  useContext,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState
+} from 'react';
 
 import { useTrans, ViewTools } from '../context';
 import { StateMark } from '../mark';
@@ -25,15 +32,28 @@ export function Approval(props: {
   const [draft, setDraft] = useState(code);
   const [editing, setEditing] = useState(false);
   const editButton = useRef<HTMLButtonElement>(null);
+  const section = useRef<HTMLElement>(null);
+  // It goes when the run has heard the word; whoever had the focus in it stays in the panel.
+  useLayoutEffect(() => {
+    const own = section.current;
+    return () => {
+      if (own?.contains(document.activeElement)) {
+        own.closest<HTMLElement>('.kowalski-panel')?.focus();
+      }
+    };
+  }, []);
   const label = trans.__('Block %1 waits for your word', cell);
   const disabled = busy || given;
 
   const decide = async (decide: 'run' | 'edit' | 'skip', edited = '') => {
+    if (disabled) {
+      return;
+    }
     // Until the run has heard of it and this view goes.
     setGiven(await send({ decide, cell, code: edited }));
   };
   const sendDraft = () => {
-    if (!disabled && draft.trim() !== '') {
+    if (draft.trim() !== '') {
       void (draft === code ? decide('run') : decide('edit', draft));
     }
   };
@@ -42,7 +62,7 @@ export function Approval(props: {
     window.requestAnimationFrame(() => editButton.current?.focus());
   };
   return (
-    <section className="kowalski-approval" aria-label={label}>
+    <section ref={section} className="kowalski-approval" aria-label={label}>
       <p role="status" className="kowalski-approval-title">
         <StateMark mark="waiting" />
         <span className="kowalski-title">{label}</span>
@@ -65,7 +85,7 @@ export function Approval(props: {
             <button
               type="button"
               className="kowalski-button kowalski-primary"
-              disabled={disabled || draft.trim() === ''}
+              aria-disabled={disabled || draft.trim() === ''}
               title={trans.__('Ctrl+Enter')}
               onClick={sendDraft}
             >
@@ -74,7 +94,7 @@ export function Approval(props: {
             <button
               type="button"
               className="kowalski-button"
-              disabled={disabled}
+              aria-disabled={disabled}
               onClick={leaveEditor}
             >
               {trans.__('Back')}
@@ -85,7 +105,7 @@ export function Approval(props: {
             <button
               type="button"
               className="kowalski-button kowalski-primary"
-              disabled={disabled}
+              aria-disabled={disabled}
               onClick={() => void decide('run')}
             >
               {trans.__('Run')}
@@ -94,7 +114,7 @@ export function Approval(props: {
               ref={editButton}
               type="button"
               className="kowalski-button"
-              disabled={disabled}
+              aria-disabled={disabled}
               onClick={() => setEditing(true)}
             >
               {trans.__('Edit')}
@@ -102,7 +122,7 @@ export function Approval(props: {
             <button
               type="button"
               className="kowalski-button"
-              disabled={disabled}
+              aria-disabled={disabled}
               onClick={() => void decide('skip')}
             >
               {trans.__('Skip')}

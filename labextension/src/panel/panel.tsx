@@ -1,7 +1,7 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { IDisposable } from '@lumino/disposable';
 import { Message } from '@lumino/messaging';
-import React from 'react';
+import React, { useEffect, useRef } from 'react';
 
 import { IViewTools, useTrans, ViewTools } from '../context';
 import { kowalskiIcon } from '../icon';
@@ -106,6 +106,13 @@ function PanelBody(props: {
   const { monitor, shown, onShow } = props;
   const { connection, status } = useMonitor(monitor);
   const summary = status?.runs.find(({ id }) => id === shown);
+  const last = useRef(shown);
+  useEffect(() => {
+    if (shown === null && last.current !== null) {
+      focusRun(last.current);
+    }
+    last.current = shown;
+  }, [shown]);
   return (
     <>
       <ConnectionNote connection={connection} hasStatus={status !== null} />
@@ -124,6 +131,13 @@ function PanelBody(props: {
         ))}
     </>
   );
+}
+
+/** Put the focus where it was before the run was opened. */
+function focusRun(id: string): void {
+  const row = `.kowalski-panel [data-run="${CSS.escape(id)}"]`;
+  const button = document.querySelector(`${row} .kowalski-run-open`);
+  (button as HTMLElement | null)?.focus();
 }
 
 function Overview(props: {

@@ -105,7 +105,9 @@ const Subcall = memo(
             <span className="kowalski-number">
               {call.seconds === null
                 ? look.word
-                : formatSeconds(call.seconds, trans)}
+                : call.remembered
+                  ? '–'
+                  : formatSeconds(call.seconds, trans)}
             </span>
           </span>
         }

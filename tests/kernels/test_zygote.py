@@ -1,0 +1,189 @@
+"""Kernels are forked from one process, share nothing but its modules, and start from nothing where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kowalski_jupyter.kernels.child import ChildKernel
+from kowalski_jupyter.kernels.pool import KernelPool
+from kowalski_jupyter.kernels.sandbox import Mount, Python
+from kowalski_jupyter.kernels.zygote import Zygote, ZygoteError, supported
+
+from .support import FakeRun, until
+
+REPOSITORY = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(not supported(), reason="this system cannot fork kernels (see kernels/zygote.py)")
+
+
+async def value(kernel: ChildKernel, code: str) -> str:
+    """Return the text that the last expression of a cell has for its value."""
+    outputs: list[str] = []
+    result = await kernel.execute(code, lambda output: outputs.append(output.text))
+    assert result.status == "ok", outputs
+    return "".join(outputs)
+
+
+def with_pool(root: Path, scenario: Callable[[KernelPool], Coroutine[None, None, None]]) -> None:
+    """Run `scenario` with a pool whose zygote has started."""
+
+    async def run() -> None:
+        pool = KernelPool(root, spares=0)
+        try:
+            await (await pool.acquire("python", data=(), calls=FakeRun())).close()
+            await scenario(pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+async def several(pool: KernelPool, count: int) -> list[ChildKernel]:
+    return await asyncio.gather(*(pool.acquire("python", data=(), calls=FakeRun()) for _ in range(count)))
+
+
+def zygote_process() -> psutil.Process:
+    """The one process that all kernels are forked from."""
+    (sandbox,) = [child for child in psutil.Process().children() if "--zygote" in child.cmdline()]
+    (zygote,) = sandbox.children()
+    return zygote
+
+
+def test_kernels_are_forked(root: Path) -> None:
+    async def scenario(pool: KernelPool) -> None:
+        zygote = zygote_process()
+        assert zygote.num_threads() == 1
+        await several(pool, 3)
+        assert len(zygote.children()) == 3
+
+    with_pool(root, scenario)
+
+
+def test_forked_kernels_share_nothing_that_is_random(root: Path) -> None:
+    async def scenario(pool: KernelPool) -> None:
+        kernels = await several(pool, 3)
+        code = "import random, tempfile, uuid\nrandom.random(), uuid.uuid4(), tempfile.mktemp()"
+        assert len({await value(kernel, code) for kernel in kernels}) == 3
+        assert len({kernel._provisioner.connection_info["key"] for kernel in kernels if kernel._provisioner}) == 3
+
+    with_pool(root, scenario)
+
+
+def test_a_forked_kernel_has_nothing_of_the_zygote_open(root: Path) -> None:
+    async def scenario(pool: KernelPool) -> None:
+        (kernel,) = await several(pool, 1)
+        kinds = "{os.readlink(f'/proc/self/fd/{n}').split(':')[0] for n in os.listdir('/proc/self/fd')[:-1]}"
+        kinds += " - {'pipe', 'socket', 'anon_inode', '/dev/null'}"
+        assert await value(kernel, f"import os\n{kinds}") == "set()"
+        assert await value(kernel, "os.path.exists('/host')") == "False"
+
+    with_pool(root, scenario)
+
+
+def test_no_dead_process_is_left_in_a_forked_kernels_sandbox(root: Path) -> None:
+    code = """
+import os, time
+before = len([p for p in os.listdir('/proc') if p.isdigit()])
+for _ in range(5):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(0.05)
+        os._exit(0)
+    os.wait()
+deadline = time.monotonic() + 10
+while len([p for p in os.listdir('/proc') if p.isdigit()]) > before and time.monotonic() < deadline:
+    time.sleep(0.01)
+len([p for p in os.listdir('/proc') if p.isdigit()]) - before
+"""
+
+    async def scenario(pool: KernelPool) -> None:
+        (kernel,) = await several(pool, 1)
+        assert await value(kernel, code) == "0"
+
+    with_pool(root, scenario)
+
+
+def test_kernels_start_from_nothing_when_the_zygote_has_died(root: Path) -> None:
+    async def scenario(pool: KernelPool) -> None:
+        (forked,) = await several(pool, 1)
+        zygote_process().kill()
+        await until(lambda: not forked.alive)
+        assert (await forked.execute("1", print)).status == "died"
+        (kernel,) = await several(pool, 1)
+        assert await value(kernel, "1 + 1") == "2"
+
+    with_pool(root, scenario)
+
+
+def test_kernels_start_from_nothing_where_no_zygote_starts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kowalski_jupyter.kernels.zygote.PRELUDE", "/nowhere")
+
+    async def scenario(pool: KernelPool) -> None:
+        (kernel,) = await several(pool, 1)
+        assert await value(kernel, "1 + 1") == "2"
+
+    with_pool(root, scenario)
+
+
+def test_a_guard_that_is_killed_takes_its_kernel_along(root: Path) -> None:
+    async def scenario(pool: KernelPool) -> None:
+        kernel, other = await several(pool, 2)
+        guard = zygote_process().children()[0]
+        family = guard.children(recursive=True)
+        guard.kill()
+        await until(lambda: not any(process.is_running() for process in family))
+        await until(lambda: kernel.alive != other.alive)
+
+    with_pool(root, scenario)
+
+
+def test_a_zygote_that_is_closed_forks_no_more(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        zygote = Zygote(Python.probe(sys.executable))
+        try:
+            await zygote.start()
+            assert zygote.shows([Mount(tmp_path, "/data/seen")])
+            assert not zygote.shows([Mount(tmp_path / "gone", "/data/gone")])
+        finally:
+            await zygote.close()
+        with pytest.raises(ZygoteError, match="closed"):
+            zygote.fork([], [], info=0, passed=[], cgroup=None)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_disk_that_was_mounted_after_the_zygotes_start(root: Path, tmp_path: Path) -> None:
+    """The zygote still sees the empty folder below it, and must not pass that on."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    code = f"""
+        import asyncio, subprocess, sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from tests.kernels.support import FakeRun, KernelPool, pack
+        async def main():
+            pool = KernelPool(Path({str(root)!r}), spares=0)
+            try:
+                await pool.acquire("python", data=(), calls=FakeRun())
+                subprocess.run(["mount", "-t", "tmpfs", "disk", {str(place)!r}], check=True)
+                Path({str(place)!r}, "there").touch()
+                data = [pack("disk", Path({str(place)!r}), Path({str(root)!r}))]
+                kernel = await pool.acquire("python", data=data, calls=FakeRun())
+                await kernel.execute("list(disk.iterdir())", lambda output: print(output.text))
+            finally:
+                await pool.close()
+        asyncio.run(main())
+    """
+    line = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "[PosixPath('/data/disk/disk/there')]\n", done.stderr
