@@ -112,13 +112,13 @@ def judge(
         return Verdict(f"{device_name(device.device)} stopped answering")
     if trail.instance:
         return _by_instance(trail, snapshot, listed=task is not None, idle=idle)
-    return _unlisted(trail, snapshot, idle if lists else 0.0)
+    return _unlisted(trail, snapshot, late=lists and idle > (GONE if attempt.reply_id else UNSEEN))
 
 
-def _unlisted(trail: Trail, snapshot: Snapshot, idle: float) -> Verdict | None:
+def _unlisted(trail: Trail, snapshot: Snapshot, *, late: bool) -> Verdict | None:
     if not snapshot.of_model(trail.model, ready=False):
         return Verdict(f"{trail.model} was unloaded")
-    return Verdict("exo took the request and does not know it") if idle > UNSEEN else None
+    return Verdict("exo took the request and does not know it any more") if late else None
 
 
 def _by_instance(trail: Trail, snapshot: Snapshot, *, listed: bool, idle: float) -> Verdict | None:

@@ -1,0 +1,19 @@
+"""A process that runs a named batch, for tests that kill it: ``python killable_batch.py URL COUNT``."""
+
+from __future__ import annotations
+
+import sys
+
+from kowalski_jupyter import RLM
+
+
+def main() -> None:
+    url, count = sys.argv[1], int(sys.argv[2])
+    tasks = [f"Number {number}?" for number in range(count)]
+    with RLM(url=url) as rlm:
+        results = rlm.batch(tasks, max_parallel=20, name="numbers", on_progress=lambda now: print(now.done, flush=True))
+        print("values", *results.values, flush=True)
+
+
+if __name__ == "__main__":
+    main()
