@@ -8,13 +8,15 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kowalski_jupyter.api.progress import Meter, Progress
 from kowalski_jupyter.api.result import RlmError
 
 Task = str | tuple[str, Any] | Mapping[str, Any]
 """A question; a question and its context; or a mapping with ``question`` and the data by name."""
+
+C = TypeVar("C")
 
 MOST_PARALLEL: Final = 50
 """Tasks of a batch that may go on at a time."""
@@ -32,12 +34,12 @@ def read_task(task: Task) -> tuple[str, dict[str, Any]]:
 
 
 def run_all(
-    jobs: Sequence[Callable[[], Awaitable[bool]]],
+    jobs: Sequence[Callable[[C], Awaitable[bool]]],
     *,
     width: int,
     meter: Meter,
     on_progress: Callable[[Progress], None],
-    around: AbstractAsyncContextManager[object],
+    open_way: Callable[[], AbstractAsyncContextManager[C]],
 ) -> None:
     """Run the jobs, in order, at most `width` at a time.
 
@@ -45,11 +47,11 @@ def run_all(
     raises, or `on_progress` does, the others are cancelled. All have ended when this returns or raises.
 
     Args:
-        jobs: each makes what is awaited, which tells whether its task failed.
+        jobs: each makes, given a way to the service, what is awaited, which tells whether its task failed.
         width: from 1 up.
         meter: counts them.
         on_progress: called in this thread whenever one has ended.
-        around: what they have in common; entered before the first and left after the last.
+        open_way: opens a way to the service, which one job at a time has.
 
     Raises:
         ExceptionGroup: what jobs raised.
@@ -57,7 +59,7 @@ def run_all(
     """
     news: SimpleQueue[Progress | None] = SimpleQueue()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(_work(jobs, width, meter, news.put, around))
+    task = loop.create_task(_work(jobs, width, meter, news.put, open_way))
 
     def aside() -> None:
         try:
@@ -102,28 +104,29 @@ def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
 
 
 async def _work(
-    jobs: Sequence[Callable[[], Awaitable[bool]]],
+    jobs: Sequence[Callable[[C], Awaitable[bool]]],
     width: int,
     meter: Meter,
     tell: Callable[[Progress], None],
-    around: AbstractAsyncContextManager[object],
+    open_way: Callable[[], AbstractAsyncContextManager[C]],
 ) -> None:
     queue = iter(jobs)
 
     async def one_by_one() -> None:
-        for job in queue:
-            meter.began()
-            try:
-                failed = await job()
-            except BaseException:
-                meter.left()
-                raise
-            meter.ended(failed=failed)
-            tell(meter.progress())
-            if meter.stopping:
-                return
+        async with open_way() as way:
+            for job in queue:
+                meter.began()
+                try:
+                    failed = await job(way)
+                except BaseException:
+                    meter.left()
+                    raise
+                meter.ended(failed=failed)
+                tell(meter.progress())
+                if meter.stopping:
+                    return
 
-    async with around, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         for _ in range(min(width, len(jobs))):
             group.create_task(one_by_one())
 

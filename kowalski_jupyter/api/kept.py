@@ -149,6 +149,10 @@ class KeptBatch:
         answer = None if kind is None else SentAnswer(kind, data)
         return Outcome(answer, error, None if document is None else json.loads(document))
 
+    def forget(self) -> None:
+        """Keep nothing of it any more."""
+        self._database.execute("DELETE FROM tasks WHERE batch = ?", (self.name,))
+
     def _rows(self, query: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
         yield from self._database.execute(query, parameters)
 
@@ -192,6 +196,10 @@ class Results(Sequence[Result | RlmError]):
     def __repr__(self) -> str:
         failed = self._batch.failed()
         return f"Results({self._count} tasks{f', {failed} failed' if failed else ''})"
+
+    def forget(self) -> None:
+        """Keep the results no longer: a batch of the same name begins anew. They cannot be looked at any more."""
+        self._batch.forget()
 
     @property
     def values(self) -> list[Any]:

@@ -41,7 +41,7 @@ class Progress:
             f"{self.failed} failed" if self.failed else "",
             f"{self.running} running, {self.queued} waiting" if self.running or self.queued else "",
             f"{self.per_second:.2g} a second" if self.per_second else "",
-            f"about {_duration(self.seconds_left)} left" if (self.seconds_left or 0) >= 1 and not self.stopping else "",
+            f"about {_duration(left)} left" if (left := self.seconds_left or 0) >= 1 and not self.stopping else "",
             "stopping when those that run have ended" if self.stopping and self.running else "",
         ]
         return ", ".join(part for part in parts if part)

@@ -182,9 +182,9 @@ class RLM(Runs, Devices):
         meter = Meter(len(all_tasks), len(all_tasks) - len(begun), kept.failed())
         if begun:
             with told():
-                client = AsyncServiceClient(self._connected().address)
+                address = self._connected().address
 
-            async def one(number: int) -> bool:
+            async def one(number: int, client: AsyncServiceClient) -> bool:
                 outcome = await self._outcome(client, all_tasks[number], begun[number], partial(kept.began, number))
                 kept.keep(number, outcome)
                 return outcome.error is not None
@@ -192,7 +192,11 @@ class RLM(Runs, Devices):
             jobs = [partial(one, number) for number in order if number in begun]
             try:
                 run_all(
-                    jobs, width=max_parallel, meter=meter, on_progress=on_progress or (lambda _: None), around=client
+                    jobs,
+                    width=max_parallel,
+                    meter=meter,
+                    on_progress=on_progress or (lambda _: None),
+                    open_way=lambda: AsyncServiceClient(address),
                 )
             except* ServiceGoneError as gone:
                 again = f"; call `batch` again with name={name!r} to go on" if name else ""
@@ -356,7 +360,11 @@ class RLM(Runs, Devices):
             connected = (
                 self._client if client is not None and self._client else await asyncio.to_thread(self._connected)
             )
-            request = await make_aside(lambda: self._request(connected, question, context, data))
+            request = (
+                await make_aside(lambda: self._request(connected, question, context, data))
+                if data or context is not None
+                else self._request(connected, question, context, data)
+            )
             packed = request.data
             way = AsyncServiceClient(connected.address) if client is None else nullcontext(client)
             async with way as asked, asked.run(request) as batches:

@@ -15,7 +15,7 @@ import pytest
 from kowalski_jupyter.exo_sim import Simulation
 from kowalski_jupyter.exo_sim.records import Record
 from kowalski_jupyter.rlm import events as ev
-from tests.support.failing import MODEL, Ended, run_on, simulation
+from tests.support.failing import MODEL, Ended, run_on, run_through, schedule, simulation
 
 CALLS = 200
 SUM = str(sum(range(CALLS)))
@@ -73,6 +73,11 @@ def test_a_run_survives(row: Row, tmp_path: Path) -> None:
     # Some requests were made again, and no sub-call more often than there is reason for.
     asked = Counter(record.messages[-1]["content"] for record in records)
     assert max(asked.values()) <= 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_survives_a_random_schedule(seed: int, tmp_path: Path) -> None:
+    check_right(asyncio.run(run_through(schedule(seed, CALLS), tmp_path, CALLS)))
 
 
 def check_right(ended: Ended, calls: int = CALLS) -> None:

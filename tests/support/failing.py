@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kowalski_jupyter.exo_sim import Device, Model, Rule, Simulation
+from kowalski_jupyter.exo_sim import Device, Model, Rule, Simulation, SimulationError
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.service.config import Kowalski
@@ -59,6 +61,60 @@ class Ended:
         return [event for event in self.events if isinstance(event, kind)]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, when so many sub-calls are answered."""
+
+    after: int
+    name: str
+    settings: dict[str, Any]
+
+
+def schedule(seed: int, calls: int) -> list[Fault]:
+    """One to three faults of any kind at any moment, the same for a seed each time."""
+    chance = random.Random(seed)  # noqa: S311 (the same each time)
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("kill_node", {"node": chance.randrange(3)}),
+        ("kill_master", {}),
+        ("stop_node", {"node": chance.randrange(3)}),
+        ("partition", {"node": chance.randrange(3), "seconds": chance.uniform(5, 60)}),
+        ("refuse_connections", {"node": chance.randrange(3)}),
+        ("election", {"master_changes": chance.random() < 0.5}),
+        ("kill_runner", {}),
+        ("delete_instance", {}),
+        ("slow_node", {"node": chance.randrange(3), "factor": chance.uniform(2, 5)}),
+        ("full_node", {"node": chance.randrange(3)}),
+        ("refuse_placement", {"count": 1}),
+        *(
+            (name, {"count": chance.randrange(1, 12), "after": chance.randrange(2)})
+            for name in ("zombie_stream", "empty_200", "partial_json", "error_chunk")
+        ),
+    ]
+    chosen = chance.sample(kinds, chance.randrange(1, 4))
+    return sorted(
+        (Fault(chance.randrange(calls), name, settings) for name, settings in chosen), key=lambda fault: fault.after
+    )
+
+
+async def run_through(faults: Sequence[Fault], folder: Path, calls: int) -> Ended:
+    """A run on three replicas on which these faults come one after the other; a node that is down comes back."""
+    async with simulation(calls, delay=0.1) as sim:
+        for node in range(3):
+            await sim.place(MODEL, on=[node])
+
+        async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
+            for fault in faults:
+                await answered(fault.after)
+                with contextlib.suppress(SimulationError):  # what it is about may be gone by an earlier one
+                    await sim.inject(fault.name, **fault.settings)
+            await asyncio.sleep(2.0)
+            for node in range(3):
+                with contextlib.suppress(SimulationError):
+                    await sim.inject("node_back", node=node)
+
+        return await run_on(sim.url, folder, disturb)
+
+
 def simulation(
     calls: int = 200, *, delay: float = 0.2, speed: float = 10.0, nodes: int = 3, pace: float | None = None, **how: Any
 ) -> Simulation:
@@ -90,6 +146,8 @@ async def run_on(
         )
 
         async def answered(count: int) -> None:
+            if count <= 0:
+                return
             async for batch in live.log.follow():
                 count -= sum(isinstance(event, ev.SubcallFinished) for event in batch)
                 if count <= 0:
