@@ -54,6 +54,11 @@ class Kowalski(LoggingConfigurable):
         help="How much each figure counts where a request may go to several places: speed, load, latency, staleness, "
         "prefix. 1 takes it as it was measured, 0 leaves it out. Default: all 1.",
     ).tag(config=True)
+    add_replicas = Bool(
+        default_value=False,
+        help="Whether exo is asked to load a model on further, idle devices while many requests wait for it. They are "
+        "unloaded a minute after the last request.",
+    ).tag(config=True)
     hedging = Bool(
         default_value=True,
         help="Whether a sub-call that takes far longer than others did is asked for at a second place too, where "

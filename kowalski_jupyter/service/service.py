@@ -88,7 +88,9 @@ class Service:
             self.data_root, limits=config.limits(), spares=config.spares, unsandboxed=config.unsandboxed
         )
         self.cluster = cluster or config.open_cluster()
-        self.router = Router(self.cluster, config.routing_weights, hedges=config.hedging)
+        self.router = Router(
+            self.cluster, config.routing_weights, hedges=config.hedging, adds_replicas=config.add_replicas
+        )
         self._models = models or ModelRack(partial(find_model_on, self.router))
         self._store = RunStore(config.store, room=config.room(), tell=_tell)
         self._replays: dict[str, Replay] = {}

@@ -45,10 +45,9 @@ class Dispatcher:
         self._told: set[Callable[[str], None]] = set()
         self._reviving: dict[End, asyncio.Task[None]] = {}
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for room."""
-        return len(self._queue)
+    def waiting_for(self, end: End) -> list[Waiting]:
+        """Return the requests that wait for room at an end, or at others too."""
+        return [waiting for waiting in self._queue if end in waiting.ends]
 
     async def place(
         self, wanted: Wanted, ends: Sequence[End], tell: Callable[[str], None], *, again: bool = False
@@ -120,6 +119,8 @@ class Dispatcher:
         able = [(end, condition) for end in ends if (condition := end.condition()).slots and _fits(wanted, end)]
         if not wanted.small:
             able = [each for each in able if not each[1].small_only] or able
+        if wanted.avoid:
+            able = [each for each in able if each[0].key not in wanted.avoid] or able
         if not able:
             return None
         known = [seconds for end, _ in able if (seconds := end.seconds(wanted.kind)) is not None]

@@ -20,6 +20,7 @@ from kowalski_jupyter.cluster.health import device_name
 from kowalski_jupyter.cluster.routing.attempt import Attempt
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.end import Condition, End
+from kowalski_jupyter.cluster.routing.score import Wanted
 from kowalski_jupyter.cluster.routing.vigil import LostError, Trail, judge, tasks_of
 from kowalski_jupyter.cluster.snapshot import DeviceHealth, Snapshot
 from kowalski_jupyter.models.base import (
@@ -95,12 +96,15 @@ class ExoEnd(End):
         key: of the cluster.
         model: its id.
         context_tokens: the window, if known.
+
+    Attributes:
+        cluster_key: the same as `key`.
     """
 
     def __init__(self, cluster: Cluster, key: str, model: str, context_tokens: int | None) -> None:
         super().__init__(f"{key} {model}", model, context_tokens, EXO_WIDTH)
         self._cluster = cluster
-        self._key = key
+        self.cluster_key = key
         self._servers: dict[str, OpenAIModel] = {}
         self._apis: dict[str, Breaker] = {}
         self._open: dict[Attempt, tuple[Trail, str]] = {}
@@ -134,7 +138,7 @@ class ExoEnd(End):
         """Return what the last look at the cluster means for it."""
         snapshot = self._cluster.snapshot
         if self._last is None or self._last.snapshot is not snapshot:
-            self._last = _see(snapshot, self._key, self.name)
+            self._last = _see(snapshot, self.cluster_key, self.name)
         return self._last
 
     def room(self, condition: Condition) -> int:
@@ -169,6 +173,11 @@ class ExoEnd(End):
             return 0.0
         return self._sends[-most] + COUNTS - now
 
+    def took(self, wanted: Wanted) -> None:
+        """See `End.took`."""
+        super().took(wanted)
+        self._sends.append(time.monotonic())
+
     def _api(self) -> tuple[str, DeviceHealth | None] | None:
         """Return where the next request goes: to the API that has the fewest of ours, the nearest of those."""
         able = [place for place in self._seen().places if self._breaker(place[0]).allows]
@@ -192,11 +201,10 @@ class ExoEnd(End):
         if api is None:
             return Attempt(_nowhere(), news, over)
         url, device = api
-        health = self._cluster.snapshot.clusters[self._key]
-        trail = Trail(self._key, self.name, device.device.id if device else None, health.session, sampling.seed)
+        health = self._cluster.snapshot.clusters[self.cluster_key]
+        trail = Trail(self.cluster_key, self.name, device.device.id if device else None, health.session, sampling.seed)
         breaker = self._breaker(url)
         breaker.sent()
-        self._sends.append(time.monotonic())
 
         def ended(attempt: Attempt) -> None:
             self._open.pop(attempt, None)
@@ -218,7 +226,7 @@ class ExoEnd(End):
         server = self._servers.get(url)
         if server is None:
             server = self._servers[url] = OpenAIModel(url, self.name, kind="exo", context_tokens=self.context_tokens)
-        request = self._cluster.traffic.begin(self._key, self.name, sampling.seed)
+        request = self._cluster.traffic.begin(self.cluster_key, self.name, sampling.seed)
         first, tokens = 0.0, 0
         try:
             async with aclosing(server.stream(messages, sampling)) as deltas:
@@ -241,7 +249,7 @@ class ExoEnd(End):
         self._let_go(set(snapshot.instances))
         if not self._open:
             return
-        commands, seeds = tasks_of(snapshot, self._key)
+        commands, seeds = tasks_of(snapshot, self.cluster_key)
         for attempt, (trail, _) in list(self._open.items()):
             verdict = judge(trail, attempt, snapshot, commands, seeds, lists=self._lists)
             self._lists = self._lists or trail.listed
@@ -262,7 +270,7 @@ class ExoEnd(End):
 
     async def revive(self, report: Report) -> None:
         """See `End.revive`: exo forgets what was loaded when its master changes."""
-        await self._cluster.models.ensure(self.name, report, cluster=self._key)
+        await self._cluster.models.ensure(self.name, report, cluster=self.cluster_key)
 
     async def aclose(self) -> None:
         """See `End.aclose`."""

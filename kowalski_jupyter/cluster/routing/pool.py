@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -82,8 +83,8 @@ class Pool:
         Raises:
             ModelError: it is the request's own fault; no end is asked again.
         """
-        wanted = _wanted(messages, sampling, job)
         course = _Course(self.ends)
+        wanted = _wanted(messages, sampling, job)
         while True:
             end = await self._router.dispatcher.place(wanted, course.ends, job.tell, again=bool(course.lost))
             if course.lost:
@@ -98,6 +99,7 @@ class Pool:
                 break
             except ModelError as error:
                 course.failed(end, error)
+                wanted = dataclasses.replace(wanted, avoid=wanted.avoid | {end.key})
             if told:
                 yield Delta(restarted=True)
             await self._router.retries.wait()

@@ -12,6 +12,7 @@ from kowalski_jupyter.cluster.routing.dispatcher import Dispatcher
 from kowalski_jupyter.cluster.routing.end import End, PlainEnd
 from kowalski_jupyter.cluster.routing.exo_end import ExoEnd
 from kowalski_jupyter.cluster.routing.hedging import Hedging
+from kowalski_jupyter.cluster.routing.scaling import Patience, Scaling
 from kowalski_jupyter.cluster.routing.score import Wanted, Weights
 from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.models.base import ChatModel
@@ -52,6 +53,8 @@ class Router:
         cluster: the user's devices.
         weights: by the names of `Weights`.
         hedges: whether a reply that takes too long may be asked for at a second end too.
+        adds_replicas: whether a model may be loaded on further devices while many requests wait for it.
+        patience: how long they wait before that is done.
 
     Raises:
         ValueError: a weight is wrong.
@@ -63,19 +66,38 @@ class Router:
         retries: limits how much is sent again.
     """
 
-    def __init__(self, cluster: Cluster, weights: Mapping[str, float] | None = None, *, hedges: bool = True) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        weights: Mapping[str, float] | None = None,
+        *,
+        hedges: bool = True,
+        adds_replicas: bool = False,
+        patience: Patience = Patience(),  # noqa: B008 (it is frozen)
+    ) -> None:
         self.cluster = cluster
         self.dispatcher = Dispatcher(Weights.of(weights or {}))
         self.troubles = Troubles()
         self.retries = Retries()
         self._hedging = Hedging() if hedges else None
+        self._adds_replicas = adds_replicas
+        self._patience = patience
+        self._scaling: Scaling | None = None
         self._ends: dict[str, End] = {}
         self._unwatch = cluster.watch(self.dispatcher.wake)
 
     def exo(self, key: str, model: str, context_tokens: int | None) -> End:
         """Return the end that is a model in a cluster."""
-        end = ExoEnd(self.cluster, key, model, context_tokens) if f"{key} {model}" not in self._ends else None
-        return self._ends.setdefault(end.key, end) if end is not None else self._ends[f"{key} {model}"]
+        if self._adds_replicas and self._scaling is None:
+            self._scaling = Scaling(self.cluster, self.dispatcher, self._in_clusters, self._patience)
+        known = self._ends.get(f"{key} {model}")
+        if known is None:
+            known = ExoEnd(self.cluster, key, model, context_tokens)
+            self._ends[known.key] = known
+        return known
+
+    def _in_clusters(self) -> list[ExoEnd]:
+        return [end for end in self._ends.values() if isinstance(end, ExoEnd)]
 
     async def plain(self, key: str, model: ChatModel) -> End:
         """Return the end that is a server's model; `model` is closed with it, or now if that end is there already."""
@@ -108,6 +130,8 @@ class Router:
     async def close(self) -> None:
         """Close everything."""
         self._unwatch()
+        if self._scaling is not None:
+            await self._scaling.close()
         await self.dispatcher.close()
         ends = list(self._ends.values())
         self._ends.clear()

@@ -54,12 +54,14 @@ class Wanted:
         size: of its messages, in bytes.
         reply_tokens: the longest reply.
         prefix: names the beginning of its prompt.
+        avoid: keys of the ends that have lost it, and get it again only where there is no other.
     """
 
     kind: JobKind
     size: int
     reply_tokens: int
     prefix: int
+    avoid: frozenset[str] = frozenset()
 
     @property
     def tokens(self) -> int:
