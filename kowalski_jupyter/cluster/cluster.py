@@ -37,8 +37,8 @@ _SEARCH: Final = 3.0
 """Seconds between two searches for clusters that are not known yet, while somebody looks."""
 
 
-_FIRST_SEARCH: Final = 0.5
-"""Seconds that somebody who asks waits for the first cluster to be found."""
+_FIRST_SEARCH: Final = 0.45
+"""Seconds that somebody who asks waits for the first cluster to be found and looked at."""
 
 
 class Cluster:
@@ -91,6 +91,8 @@ class Cluster:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for watch in self._watches:
+            await watch.close()
         await self.exo.aclose()
 
     @contextmanager
@@ -112,9 +114,10 @@ class Cluster:
     async def look(self) -> Snapshot:
         """Look now, and return what is there. Where no cluster is known, the first search gets half a second."""
         self.start()
-        if not self._watches:
+        if self._watches:
+            await self._look(fresh=True)
+        else:
             await self._first_search()
-        await self._look(fresh=True)
         return self.snapshot
 
     def trend(self, health: DeviceHealth, field: str, seconds: float) -> list[float | None]:
@@ -147,13 +150,18 @@ class Cluster:
 
     async def _add(self, watch: Watch) -> None:
         """Take in a cluster that was found; one with nodes that are known already was found twice."""
-        async with self._looking:
-            await watch.look()
-            there = {node for known in self._watches for node in known.state.devices}
-            if watch.url is None or there & watch.state.devices.keys():
-                return
-            self._watches.append(watch)
-            self._publish()
+        try:
+            async with self._looking:
+                await watch.look()
+                there = {node for known in self._watches for node in known.state.devices}
+                if watch.url is not None and not there & watch.state.devices.keys():
+                    self._watches.append(watch)
+                    self._publish()
+        finally:
+            if watch not in self._watches:
+                await watch.close()
+        # The first look was for what can be shown at once.
+        await self._look()
         self._found.set()
 
     async def _keep_looking(self) -> None:
@@ -179,15 +187,17 @@ class Cluster:
             except Exception:  # noqa: BLE001 (logged)
                 # Whatever a device says, the watch goes on.
                 _log.exception("A look at the cluster failed by a fault of ours")
-            self._drop_doubles()
+            await self._drop_doubles()
             self._publish()
 
-    def _drop_doubles(self) -> None:
+    async def _drop_doubles(self) -> None:
         """Drop what was two clusters and is one now: two halves have found each other again."""
         kept: list[Watch] = []
         for watch in self._watches:
             there = {node for each in kept for node in each.state.devices}
-            if not there & watch.state.devices.keys():
+            if there & watch.state.devices.keys():
+                await watch.close()
+            else:
                 kept.append(watch)
         self._watches = kept
 

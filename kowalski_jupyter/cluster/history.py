@@ -30,8 +30,9 @@ class _Ring:
         if slot < self._newest:
             return  # the clock was set back
         if slot > self._newest:
-            for skipped in range(max(self._newest + 1, slot - len(self._means) + 1), slot + 1):
-                self._means[skipped % len(self._means)] = _NOTHING
+            if self._newest >= 0:  # there is nothing yet to forget otherwise
+                for skipped in range(max(self._newest + 1, slot - len(self._means) + 1), slot + 1):
+                    self._means[skipped % len(self._means)] = _NOTHING
             self._newest, self._count = slot, 0
         if not math.isnan(value):
             place = slot % len(self._means)

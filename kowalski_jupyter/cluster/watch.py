@@ -57,7 +57,7 @@ class Watch:
             break
         else:
             self.url, self._gone = None, {}
-        await self.reaches.check(self.state.devices.values(), self._places, urgent=self._doubtful())
+        await self.reaches.check(self.state.devices.values(), self._places, urgent=self._silent())
         for node in self.state.devices:
             if place := self.reaches.url(node):
                 self._places[node] = place
@@ -69,7 +69,7 @@ class Watch:
         stale = self.url is None or (staleness is not None and staleness > STALE_SECONDS)
         if stale:
             return "lost" if self.reaches.silent(device.id) else "stale"
-        return "ok" if self.reaches.url(device.id) else "unreachable"
+        return "unreachable" if self.reaches.silent(device.id) and not self.reaches.url(device.id) else "ok"
 
     def staleness(self, device: Device) -> float | None:
         """Return for how long the master had not heard of a device; None if it does not say.
@@ -79,6 +79,10 @@ class Watch:
         if device.last_seen is None or self.state.stamp is None:
             return None
         return self.state.stamp - device.last_seen + self._frozen
+
+    async def close(self) -> None:
+        """Stop asking."""
+        await self.reaches.close()
 
     @property
     def reachable(self) -> list[str]:
@@ -100,9 +104,9 @@ class Watch:
         self._frozen = now - self._stamped
         self._gone = {node: device for node, device in before.devices.items() if node not in state.devices}
 
-    def _doubtful(self) -> list[str]:
-        """Return the devices to be asked at once: those that the master has not heard of lately."""
-        return [node for node, each in self.state.devices.items() if self.url is None or self.condition(each) != "ok"]
+    def _silent(self) -> list[str]:
+        """Return the devices that the master has not heard of lately: they are to be asked at once."""
+        return [node for node, each in self.state.devices.items() if self.condition(each) in {"stale", "lost"}]
 
     def _account(self) -> None:
         """Note who went away and who is back."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +60,7 @@ class Cluster:
         self._released = asyncio.Event()
         self._released.set()
         self._pause: asyncio.TimerHandle | None = None
+        self._lost_session = False
 
     # Events
 
@@ -124,23 +124,24 @@ class Cluster:
 
     # Elections
 
-    def hold(self, then: Callable[[], None] | None = None) -> None:
-        """Campaign: commands wait; after it, they go on together."""
+    def hold(self) -> None:
+        """Campaign, from now on if one is going on: commands wait, and go on together after it."""
         self._released.clear()
         if self._pause is not None:
             self._pause.cancel()
-
-        def over() -> None:
-            self._pause = None
-            if then is not None:
-                then()
-            self._released.set()
-
-        self._pause = self.clock.later(self.plan.timings.election, over)
+        self._pause = self.clock.later(self.plan.timings.election, self._elected)
 
     def new_master(self) -> None:
         """Elect another master: at the end of the campaign nothing of the old session is left."""
-        self.hold(self._reset)
+        self._lost_session = True
+        self.hold()
+
+    def _elected(self) -> None:
+        self._pause = None
+        if self._lost_session:
+            self._lost_session = False
+            self._reset()
+        self._released.set()
 
     def _reset(self) -> None:
         for each in list(self.instances.values()):

@@ -31,6 +31,11 @@ from kowalski_jupyter.exo_sim.shapes import encode
 from kowalski_jupyter.exo_sim.wire import Link
 
 LONG_AGO = -1e9
+"""When those joined that are there from the beginning."""
+
+GIGA = 1_000_000_000
+PHANTOM = 1000
+"""The index of the first node without a process."""
 
 
 class Coordinator:
@@ -66,7 +71,7 @@ class Coordinator:
             self.cluster.join(self._make_node(device, LONG_AGO).member, pause=False)
         await asyncio.gather(*(node.start(each) for node, each in zip(self.nodes, listening, strict=True)))
         for number in range(self.plan.phantoms):
-            index = len(self.nodes) + number
+            index = PHANTOM + number
             address = f"127.0.{1 + number // 250}.{1 + number % 250}"
             self.cluster.join(Member(index, address, Device(name=f"phantom-{number + 1}"), LONG_AGO), pause=False)
         control = listen_on("127.0.0.1", self.plan.control_port)
@@ -123,7 +128,9 @@ class Coordinator:
         if made is None:
             raise FaultError(f"{model} cannot be placed: a node has just gone.")
         if wait:
-            await made.ready.wait()
+            await made.settled.wait()
+            if not made.ready.is_set():
+                raise FaultError(f"{model} was deleted before it was ready.")
         return made.id
 
     def _only(self, on: list[int] | None) -> list[Place]:
@@ -156,12 +163,14 @@ class Coordinator:
             "queued": len(found.queue),
         }
 
-    async def do(self, order: str, settings: dict[str, Any]) -> Any:
+    async def do(self, order: str, settings: Any) -> Any:
         """Carry out an order of whoever runs the simulation.
 
         Raises:
             FaultError: in one line, what is wrong with it.
         """
+        if not isinstance(settings, dict):
+            raise FaultError('Give the settings as a JSON object, such as {"fault": "kill_node", "node": 1}.')
         match order:
             case "tell":
                 return self.tell()
@@ -186,7 +195,7 @@ class Coordinator:
         try:
             settings = json.loads(request.body or b"{}")
             done = await self.do(order, settings)
-        except (ValueError, FaultError) as error:
+        except (ValueError, FaultError, NodeError) as error:
             send_json(exchange, encode({"error": str(error)}), 400)
         else:
             send_json(exchange, encode(done))
@@ -205,9 +214,6 @@ class Coordinator:
         await self.replies.close()
 
 
-GIGA = 1_000_000_000
-
-
 async def _serve(end: socket.socket) -> None:
     """Take the plan and then orders, over the link to the process that began this."""
     over = asyncio.Event()
@@ -220,8 +226,9 @@ async def _serve(end: socket.socket) -> None:
     async def carry_out(told: dict[str, Any]) -> None:
         try:
             done = await coordinator.do(told["op"], told["settings"])
-        except FaultError as error:
-            link.send({"op": "failed", "id": told["id"], "error": str(error)})
+        except Exception as error:  # noqa: BLE001 (whoever gave the order waits for an answer)
+            said = str(error) if isinstance(error, FaultError | NodeError) else repr(error)
+            link.send({"op": "failed", "id": told["id"], "error": said})
         else:
             link.send({"op": "done", "id": told["id"], "result": done})
 

@@ -34,6 +34,7 @@ class Instance:
         self.states: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         self.ready = asyncio.Event()
+        self.settled = asyncio.Event()  # loaded once, or gone
         self.whole = asyncio.Event()
         self.whole.set()
         self.counted = 0
@@ -72,6 +73,7 @@ class Instance:
         await self._step(times.warm_up)
         self._all("RunnerReady", prefillServerPort=None)
         self.ready.set()
+        self.settled.set()
         self.cluster.event()
         self._admit(asyncio.get_running_loop().time())
 
@@ -122,6 +124,8 @@ class Instance:
         ended = began
         try:
             ended = await self._reply(job, began)
+        except Exception as error:  # noqa: BLE001 (a rule that cannot be carried out must not look like a zombie)
+            job.answer.error(f"The simulation failed: {error!r}")
         finally:
             self.active.pop(job, None)
             self.cluster.done(job)
@@ -172,6 +176,8 @@ class Instance:
 
     def end(self, each: Callable[[Job], None]) -> None:
         """Be no more; `each` says what becomes of the requests."""
+        self.ready.clear()
+        self.settled.set()
         for job in self._drop():
             self.cluster.done(job)
             each(job)

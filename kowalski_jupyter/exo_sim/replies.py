@@ -95,24 +95,20 @@ class _Forwarder:
         import httpx  # noqa: PLC0415 (only a simulation that forwards needs it)
 
         self._forward = forward
+        self._error = httpx.HTTPError
         self._client = httpx.AsyncClient(timeout=None)  # noqa: S113 (a model takes its time)
 
     async def make(self, payload: dict[str, Any]) -> Reply:
         """Return the other server's reply; its errors are the reply's text."""
         body = {key: value for key, value in payload.items() if key != "stream"}
         url = f"{self._forward.url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
-        answer = await self._client.post(url, json=body | {"model": self._forward.model or payload["model"]})
         try:
+            answer = await self._client.post(url, json=body | {"model": self._forward.model or payload["model"]})
             choice = answer.raise_for_status().json()["choices"][0]
             text, finish = text_of(choice["message"].get("content")), choice.get("finish_reason") or "stop"
-        except (ValueError, LookupError, self._errors()) as error:
-            return Reply(f"The server that the simulation forwards to failed: {error}")
+        except (ValueError, LookupError, TypeError, AttributeError, self._error) as error:
+            return Reply(f"The server that the simulation forwards to failed: {error!r}")
         return Reply(text, tokens_per_second=self._forward.tokens_per_second, finish=finish)
-
-    def _errors(self) -> type[Exception]:
-        import httpx  # noqa: PLC0415 (only a simulation that forwards needs it)
-
-        return httpx.HTTPError
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import re
 import socket
 import subprocess
 import sys
@@ -69,6 +70,8 @@ class Simulation:
             ask=self._answering is not None,
             timings=timings or Timings(),
         )
+        for rule in self._plan.rules:
+            re.compile(rule.pattern)  # here rather than where its error would be far from its cause
         self.urls: list[str] = []
         self.node_ids: list[str] = []
         self.control_url = ""

@@ -147,6 +147,13 @@ def _devices(session: Session, why: str = "") -> None:
     _say(devices.decisions(session) if why else devices.devices(session))
 
 
+def _watch(session: Session) -> Any:
+    """`%rlm watch`: the same, live, as a widget of the notebook."""
+    from kowalski_jupyter.magics.widget import DeviceWidget  # noqa: PLC0415 (seldom used)
+
+    return DeviceWidget(session.rlm())
+
+
 def _models(session: Session) -> None:
     """`%rlm models`: what exo has loaded, has on a disk, and could load."""
     _say(devices.models(session))
@@ -189,6 +196,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "export": _export,
     "last": _last,
     "devices": _devices,
+    "watch": _watch,
     "models": _models,
     "load": _load,
     "unload": _unload,

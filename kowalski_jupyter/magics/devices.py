@@ -11,7 +11,7 @@ from kowalski_jupyter.magics.session import Session
 
 LOAD_USAGE: Final = "%rlm load MODEL [--sharding pipeline|tensor|auto] [--min-nodes N]"
 
-_NONE: Final = (
+NO_DEVICES: Final = (
     "No devices yet: no exo cluster was found. Start exo on a device (`uv run exo`), or set c.Kowalski.devices to its "
     "address, such as http://192.168.1.20:52415."
 )
@@ -25,10 +25,10 @@ def devices(session: Session) -> str:
     """Return all devices, what runs on them, and alerts."""
     document = session.rlm().devices()
     if not document["devices"]:
-        return _NONE
+        return NO_DEVICES
     width = max(len(device["name"]) for device in document["devices"])
     lines = [line for device in document["devices"] for line in _device(device, width)]
-    alerts = [_alert(alert) for alert in document["alerts"]]
+    alerts = [alert_line(alert) for alert in document["alerts"]]
     return "\n".join(lines + (["", "alerts:", *alerts] if alerts else []))
 
 
@@ -44,7 +44,7 @@ def models(session: Session) -> str:
     """Return what exo knows: what is loaded, what is on a disk, what would fit."""
     known = session.rlm().models()
     if not known:
-        return _NONE
+        return NO_DEVICES
     here = [model for model in known if model["loaded"] or model["downloaded"]]
     others = [model for model in known if model not in here]
     fitting = [model for model in others if model["devices"]]
@@ -100,13 +100,21 @@ class _Line:
 
 
 def _device(device: Mapping[str, Any], width: int) -> Iterator[str]:
+    yield f"{device['name']:<{width}}  " + " · ".join((condition(device), *facts(device)))
+    for instance in device["instances"]:
+        yield f"{'':{width}}  {instance_line(instance)}"
+
+
+def condition(device: Mapping[str, Any]) -> str:
+    """Return how a device is."""
+    word, unheard = _CONDITIONS.get(device["condition"], device["condition"]), device["unheard"]
+    return f"{word} for {unheard:.0f} s" if device["condition"] in {"lost", "stale"} and unheard is not None else word
+
+
+def facts(device: Mapping[str, Any]) -> list[str]:
+    """Return what a device reports, in words; nothing for what it does not."""
     total, free = device["memory_total"], device["memory_available"]
-    condition = _CONDITIONS.get(device["condition"], device["condition"])
-    unheard = device["unheard"]
-    if device["condition"] in {"lost", "stale"} and unheard is not None:
-        condition += f" for {unheard:.0f} s"
-    parts = [
-        condition,
+    found = [
         *[_LIMITS.get(limit, limit) for limit in device["limits"]],
         ", ".join(word for word in (device["model"], device["chip"]) if word),
         f"{free / _GIB:.1f} of {total / _GIB:.1f} GB memory free" if total and free is not None else "",
@@ -115,12 +123,11 @@ def _device(device: Mapping[str, Any], width: int) -> Iterator[str]:
         f"{device['power']:.0f} W" if device["power"] is not None else "",
         f"answers in {device['round_trip'] * 1000:.0f} ms" if device["round_trip"] is not None else "",
     ]
-    yield f"{device['name']:<{width}}  " + " · ".join(part for part in parts if part)
-    for instance in device["instances"]:
-        yield f"{'':{width}}  {_instance(instance)}"
+    return [fact for fact in found if fact]
 
 
-def _instance(instance: Mapping[str, Any]) -> str:
+def instance_line(instance: Mapping[str, Any]) -> str:
+    """Return a model that is loaded, in a line."""
     state = "ready" if instance["state"] == "ready" else instance["detail"]
     parts = [
         f"{instance['model']}: {state}",
@@ -132,7 +139,8 @@ def _instance(instance: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _alert(alert: Mapping[str, Any]) -> str:
+def alert_line(alert: Mapping[str, Any]) -> str:
+    """Return an alert in a line."""
     over = "" if alert["until"] in {None, alert["since"]} else " (over)"
     return f"{_clock(alert['since'])}  {alert['text']}{over}"
 

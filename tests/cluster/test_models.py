@@ -225,6 +225,27 @@ def test_a_node_that_dies_is_lost_and_one_that_comes_back_is_back(known: Path) -
     run(go())
 
 
+def test_a_node_that_is_cut_off_and_comes_back(known: Path) -> None:
+    async def go() -> None:
+        async with simulated(known) as (sim, cluster):
+            told = await sim.tell()
+            (key,) = cluster.snapshot.clusters
+            cut = next(index for index in range(3) if sim.node_ids[index] != told["master"])
+            gone = sim.node_ids[cut]
+            await until(cluster, lambda snapshot: len(snapshot.urls(key)) == 3)
+            await sim.inject("partition", node=cut)
+            snapshot = await until(cluster, lambda snapshot: snapshot.devices[gone].condition == "lost")
+            others = {url for index, url in enumerate(sim.urls) if index != cut}
+            snapshot = await until(cluster, lambda snapshot: set(snapshot.urls(key)) == others)
+            await sim.inject("heal", node=cut)
+            snapshot = await until(
+                cluster, lambda snapshot: len(snapshot.clusters) == 1 and len(snapshot.urls(*snapshot.clusters)) == 3
+            )
+            assert {each.condition for each in snapshot.devices.values()} == {"ok"}
+
+    run(go())
+
+
 def test_without_a_cluster_it_says_how_to_get_one(known: Path) -> None:
     async def go() -> None:
         cluster = Cluster(known, local="http://127.0.0.1:9")

@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.cluster.exo.addresses import addresses
-from kowalski_jupyter.cluster.exo.read import read_state, read_time
+from kowalski_jupyter.cluster.exo.read import known_addresses, read_state, read_time
+from kowalski_jupyter.cluster.exo.views import ClusterState
 
 Capture = Callable[[str], Any]
 LAN = "http://192.168.1.20:52415"
+
+
+def read(parts: dict[str, Any], source: str) -> ClusterState:
+    return read_state(parts, known_addresses(parts, source))
+
+
 STUDIO, MACBOOK, MINI = (
     "a1f0c4e2b7d84c5e9a6b3d2e1f00aa01",
     "b2e1d5f3c8e95d6fab7c4e3f2011bb02",
@@ -22,7 +29,7 @@ STUDIO, MACBOOK, MINI = (
 
 
 def test_macs_tell_everything(capture: Capture) -> None:
-    state = read_state(capture("state-3-macs.json"), LAN)
+    state = read(capture("state-3-macs.json"), LAN)
     studio = state.devices[STUDIO]
     assert (studio.name, studio.model, studio.chip, studio.system) == (
         "Studio",
@@ -38,7 +45,7 @@ def test_macs_tell_everything(capture: Capture) -> None:
 
 
 def test_an_instance_is_as_ready_as_its_own_runners(capture: Capture) -> None:
-    state = read_state(capture("state-3-macs.json"), LAN)
+    state = read(capture("state-3-macs.json"), LAN)
     tensor, pipeline = state.instances.values()
     assert (tensor.sharding, tensor.ready, tensor.nodes) == ("tensor", True, (MACBOOK, STUDIO))
     assert (pipeline.sharding, pipeline.ready, len(pipeline.runners)) == ("pipeline", False, 3)
@@ -61,13 +68,13 @@ def test_requests_in_flight_are_counted_and_other_tasks_are_not(capture: Capture
         ]
     ):
         parts["tasks"][str(number)] = {kind: template["TextGeneration"] | {"taskStatus": status}}
-    state = read_state(parts, LAN)
+    state = read(parts, LAN)
     assert state.in_flight(instance) == 2
     assert [task.running for task in state.tasks] == [True, False]
 
 
 def test_linux_tells_less_and_nothing_is_made_up(capture: Capture) -> None:
-    state = read_state(capture("state-pipeline.json"), "http://10.77.0.1:52415")
+    state = read(capture("state-pipeline.json"), "http://10.77.0.1:52415")
     for device in state.devices.values():
         assert device.model == device.chip == ""  # exo says "Unknown Model"
         assert device.name.startswith("exo-node-")
@@ -79,7 +86,7 @@ def test_linux_tells_less_and_nothing_is_made_up(capture: Capture) -> None:
 def test_identities_of_nodes_long_gone_are_no_devices(capture: Capture) -> None:
     parts = capture("state-pipeline.json")
     parts["nodeIdentities"]["ghost"] = {"friendlyName": "gone for an hour"}
-    assert "ghost" not in read_state(parts, LAN).devices
+    assert "ghost" not in read(parts, LAN).devices
 
 
 def test_the_state_of_1_0_63_which_has_profiles() -> None:
@@ -105,7 +112,7 @@ def test_the_state_of_1_0_63_which_has_profiles() -> None:
             }
         },
     }
-    devices = read_state(parts, LAN).devices
+    devices = read(parts, LAN).devices
     mini = devices["12D3KooA"]
     assert (mini.name, mini.chip, mini.memory_available, mini.gpu, mini.temperature) == ("mini", "Apple M4", 0, 0.5, 40)
     assert mini.addresses == ("http://10.0.0.1:52415",)
@@ -140,8 +147,8 @@ def test_another_machine_cannot_send_us_to_our_own() -> None:
 def test_parts_that_are_nonsense_are_as_good_as_missing(capture: Capture, nonsense: Any) -> None:
     parts = capture("state-3-macs.json")
     for key in parts:
-        read_state(copy.deepcopy(parts) | {key: nonsense}, LAN)
-    read_state(dict.fromkeys(parts, nonsense), LAN)
+        read(copy.deepcopy(parts) | {key: nonsense}, LAN)
+    read(dict.fromkeys(parts, nonsense), LAN)
 
 
 def test_every_leaf_may_be_null_or_of_another_type(capture: Capture) -> None:
@@ -156,7 +163,7 @@ def test_every_leaf_may_be_null_or_of_another_type(capture: Capture) -> None:
             for key in path[:-1]:
                 place = place[key]
             place[path[-1]] = wrong
-            read_state(broken, LAN)
+            read(broken, LAN)
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Any:
@@ -177,5 +184,11 @@ def test_numbers_that_no_device_has() -> None:
         "nodeMemory": {"n": huge},
         "nodeSystem": {"n": {"gpuUsage": 7, "temp": 1e300}},
     }
-    device = read_state(parts, LAN).devices["n"]
+    device = read(parts, LAN).devices["n"]
     assert (device.memory_total, device.memory_available, device.gpu, device.temperature) == (None, 0, 1.0, None)
+
+
+def test_a_stranger_cannot_send_us_to_every_address_there_is() -> None:
+    many = {"n": {"interfaces": [{"ipAddress": f"10.0.{number}.1"} for number in range(200)]}}
+    assert len(addresses(None, many, LAN)["n"]) == 16
+    assert len(read({"topology": {"nodes": [str(number) for number in range(5000)]}}, LAN).devices) == 1000

@@ -53,7 +53,6 @@ def simulation(**settings: Any) -> Simulation:
     return Simulation(LINUX, models=[SMOL, KIMI], speed=200, replies=settings.pop("replies", RULES), **settings)
 
 
-SMALL = ("GET", "/node_id"), ("GET", "/v1/feature-flags"), ("GET", "/v1/instance-links")
 EXCHANGES: list[tuple[str, str, str, object]] = [
     ("node_id.http", "GET", "/node_id", None),
     ("feature-flags.http", "GET", "/v1/feature-flags", None),

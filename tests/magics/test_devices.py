@@ -71,3 +71,23 @@ def test_a_run_has_the_model_loaded_that_it_asks_for(notebook: Run, monkeypatch:
     shown = book.cells[3].outputs[0]["data"]["application/vnd.kowalski.run+json"]
     assert any("asked to load it" in notice for notice in shown["notices"]), shown["notices"]
     assert shown["model"]["name"] == SMALL
+
+
+def test_the_widget_shows_devices_and_what_becomes_of_them(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ipywidgets")
+    wait = (
+        "import time\ndeadline = time.monotonic() + 60\n"
+        f"while '{SMALL}: ready' not in watch.text:\n    assert time.monotonic() < deadline\n    time.sleep(0.1)\n"
+        "watch.close()"
+    )
+    with simulated() as sim:
+        monkeypatch.setenv("KOWALSKI_DEVICES", sim.url)
+        book = notebook(NO_URL, "watch = %rlm watch\nwatch", f"%rlm load {SMALL}", wait)
+
+    data = book.cells[1].outputs[-1]["data"]
+    assert "application/vnd.jupyter.widget-view+json" in data
+    states = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
+    shown = [state["state"].get("value") for state in states]
+    assert "✓ studio: ok" in shown
+    assert f"{SMALL}: ready" in shown
+    assert pytest.approx(24 / 64) in [value for value in shown if isinstance(value, float)]

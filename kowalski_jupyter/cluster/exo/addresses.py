@@ -13,6 +13,9 @@ from kowalski_jupyter.models.urls import is_loopback
 DEFAULT_PORT: Final = 52415
 """Of exo's API, unless its user said another."""
 
+_MOST: Final = 16
+"""Of one node. A stranger's word must not send us to every address there is."""
+
 
 def addresses(topology: object, network: object, source: str) -> dict[str, list[str]]:
     """Return base URLs by node, likeliest first.
@@ -40,7 +43,7 @@ def addresses(topology: object, network: object, source: str) -> dict[str, list[
 def _add(found: dict[str, list[str]], node: str, address: ipaddress.IPv4Address, port: int) -> None:
     url = f"http://{address}:{port}"
     urls = found.setdefault(node, [])
-    if url not in urls:
+    if url not in urls and len(urls) < _MOST:
         urls.append(url)
 
 

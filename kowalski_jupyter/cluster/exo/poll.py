@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kowalski_jupyter.cluster.exo.client import ExoClient, NoSuchPartError, Part
-from kowalski_jupyter.cluster.exo.read import present_nodes, read_state
+from kowalski_jupyter.cluster.exo.read import known_addresses, present_nodes, read_state
 from kowalski_jupyter.cluster.exo.views import ClusterState
 
 _EVERY: Final = {
@@ -25,11 +27,17 @@ _EVERY: Final = {
 }
 """Seconds between two looks at a part of the state, about as often as exo itself renews it."""
 
+_OFTEN: Final = 1.0
+
 _OF_NEW_NODES: Final = ("topology", "nodeNetwork", "nodeIdentities", "nodeMemory", "nodeSystem", "nodeDisk")
+_WAYS: Final = {"topology", "nodeNetwork"}
 _ALL: Final = ""
 
 _BYTES_PER_SECOND: Final = 64 << 10
-"""Of one part at most. One that has grown (a hundred devices' edges, long prompts in tasks) is asked for less often."""
+"""Of one part at most. One that has grown (long prompts in tasks) is asked for less often."""
+
+_BYTES_PER_SECOND_SELDOM: Final = 8 << 10
+"""The same, of a part that changes seldom: a hundred devices have ten thousand edges."""
 
 _HASTE: Final = 0.1
 """Seconds by which a part may be early, so that a look a little before its time need not wait for the next."""
@@ -47,6 +55,8 @@ class Poller:
         self._parts: dict[str, Any] = {}
         self._next: dict[str, float] = {}
         self._whole = False
+        self._ways: tuple[Any, Any, str] = (None, None, "")
+        self._addresses: Mapping[str, Sequence[str]] = {}
 
     async def look(self, url: str, *, fresh: bool = False) -> ClusterState:
         """Ask the node at `url` for what is due, and return all that is known now.
@@ -64,13 +74,19 @@ class Poller:
             await self._ask(url, () if self._whole else tuple(_EVERY))
         elif not self._whole and self._nodes_have_changed():
             await self._ask(url, _OF_NEW_NODES)
-        return read_state(self._parts, url)
+        ways = (self._parts.get("topology"), self._parts.get("nodeNetwork"), url)
+        if any(new is not old for new, old in zip(ways, self._ways, strict=True)):
+            self._ways, self._addresses = ways, known_addresses(self._parts, url)
+        return read_state(self._parts, self._addresses)
 
     def _due(self, *, fresh: bool) -> tuple[str, ...]:
         now = time.monotonic() + _HASTE
         names = (_ALL,) if self._whole else tuple(_EVERY)
+        if not self._parts:
+            # What can be shown first is asked for first: the ways between a hundred nodes take a while.
+            names = tuple(name for name in names if name not in _WAYS)
         return tuple(
-            name for name in names if self._next.get(name, 0.0) <= now or (fresh and _EVERY.get(name, 0.0) <= 1.0)
+            name for name in names if self._next.get(name, 0.0) <= now or (fresh and _EVERY.get(name, 0.0) <= _OFTEN)
         )
 
     async def _ask(self, url: str, names: tuple[str, ...]) -> None:
@@ -90,8 +106,9 @@ class Poller:
                 self._parts = part.value if isinstance(part.value, dict) else {}
             else:
                 self._parts[name] = part.value
-            size = 0 if part is None else part.size
-            self._next[name] = now + max(_EVERY.get(name, 1.0), size / _BYTES_PER_SECOND)
+            every, size = _EVERY.get(name, 1.0), 0 if part is None else part.size
+            rate = _BYTES_PER_SECOND if every <= _OFTEN else _BYTES_PER_SECOND_SELDOM
+            self._next[name] = now + max(every, size / rate)
 
     async def _part(self, url: str, name: str) -> Part | None:
         try:
@@ -107,5 +124,5 @@ class Poller:
         """Tell whether nodes have come or gone of late that the topology does not tell of, if it is not quite new."""
         seen = self._parts.get("lastSeen")
         known = present_nodes(self._parts.get("topology"))
-        asked = self._next.get("topology", 0.0) - _EVERY["topology"]
+        asked = self._next.get("topology", math.inf) - _EVERY["topology"]
         return isinstance(seen, dict) and seen.keys() != set(known) and time.monotonic() - asked > 1.0

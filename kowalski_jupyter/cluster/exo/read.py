@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,34 +11,29 @@ from kowalski_jupyter.cluster.exo.addresses import addresses
 from kowalski_jupyter.cluster.exo.views import ClusterState, Device, Task
 from kowalski_jupyter.models.instances import read_instances, size, tag
 
-DEVICE_PARTS: Final = (
-    "lastSeen",
-    "topology",
-    "nodeIdentities",
-    "nodeMemory",
-    "nodeSystem",
-    "nodeDisk",
-    "nodeNetwork",
-)
-"""The parts that say something about devices."""
-
 _UNKNOWN: Final = {"", "unknown", "unknown model", "unknown chip"}
 _IN_FLIGHT: Final = {"Pending", "Running"}
 _NAME_LENGTH: Final = 80
+_MOST_DEVICES: Final = 1000
 _MOST: Final = 1e9
 """Of any figure that is one: JSON may hold more than a float does."""
 
 
-def read_state(parts: Mapping[str, Any], source: str) -> ClusterState:
+def known_addresses(parts: Mapping[str, Any], source: str) -> dict[str, list[str]]:
+    """Return where each node may be reached (`addresses`), by what the node at the base URL `source` has told."""
+    return addresses(parts.get("topology"), parts.get("nodeNetwork") or _old_network(parts.get("nodeProfiles")), source)
+
+
+def read_state(parts: Mapping[str, Any], reached: Mapping[str, Sequence[str]]) -> ClusterState:
     """Read what there is of a state.
 
     Args:
         parts: by their names in ``/state``.
-        source: base URL of the node that said so.
+        reached: `known_addresses`.
     """
     seen = {node: when for node, value in _items(parts.get("lastSeen")) if (when := read_time(value)) is not None}
     return ClusterState(
-        devices={device.id: device for device in _devices(parts, seen, source)},
+        devices={device.id: device for device in _devices(parts, seen, reached)},
         instances={each.id: each for each in read_instances(parts.get("instances"), parts.get("runners"))},
         tasks=tuple(_tasks(parts.get("tasks"))),
         runners=frozenset(key for key, _ in _items(parts.get("runners"))),
@@ -67,13 +62,13 @@ def present_nodes(topology: object) -> list[str]:
     return [node for node in found if isinstance(node, str)]
 
 
-def _devices(parts: Mapping[str, Any], seen: Mapping[str, float], source: str) -> Iterator[Device]:
-    topology = parts.get("topology")
+def _devices(
+    parts: Mapping[str, Any], seen: Mapping[str, float], reached: Mapping[str, Sequence[str]]
+) -> Iterator[Device]:
     profiles = dict(_items(parts.get("nodeProfiles")))
     # Identities are kept of nodes long gone, so that they prove nothing.
-    nodes = list(seen) or present_nodes(topology) or list(profiles)
-    reached = addresses(topology, parts.get("nodeNetwork") or _old_network(profiles), source)
-    for node in nodes:
+    nodes = list(seen) or present_nodes(parts.get("topology")) or list(profiles)
+    for node in nodes[:_MOST_DEVICES]:
         old = _body(profiles, node)
         identity = _body(parts.get("nodeIdentities"), node) or old
         memory = _body(parts.get("nodeMemory"), node) or _body(old, "memory")
@@ -98,12 +93,9 @@ def _devices(parts: Mapping[str, Any], seen: Mapping[str, float], source: str) -
         )
 
 
-def _old_network(profiles: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        node: {"interfaces": profile.get("networkInterfaces")}
-        for node, profile in profiles.items()
-        if isinstance(profile, dict)
-    }
+def _old_network(profiles: object) -> dict[str, Any]:
+    """Return what profiles, up to 1.0.63, say of networks, in the shape of ``nodeNetwork``."""
+    return {node: {"interfaces": _body(profiles, node).get("networkInterfaces")} for node, _ in _items(profiles)}
 
 
 def _tasks(tasks: object) -> Iterator[Task]:

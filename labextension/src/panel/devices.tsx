@@ -68,29 +68,27 @@ function Alerts(props: {
     ({ until }) => until === null || received / 1000 - until < NEWS_SECONDS
   );
   return (
-    <ul
-      className="kowalski-alerts"
-      role="log"
-      aria-label={trans.__('Alerts about devices')}
-    >
-      {news.map(alert => (
-        <li key={`${alert.since} ${alert.text}`}>
-          <StateMark mark={MARKS[alert.level]} />
-          <span>
-            {alert.text}
-            {alert.until !== null && alert.until > alert.since && (
-              <span className="kowalski-quiet"> {trans.__('(over)')}</span>
-            )}
-          </span>
-          <time
-            className="kowalski-number kowalski-quiet"
-            dateTime={new Date(alert.since * 1000).toISOString()}
-          >
-            {new Date(alert.since * 1000).toLocaleTimeString()}
-          </time>
-        </li>
-      ))}
-    </ul>
+    <div role="log" aria-label={trans.__('Alerts about devices')}>
+      <ul className="kowalski-alerts">
+        {news.map(alert => (
+          <li key={`${alert.since} ${alert.text}`}>
+            <StateMark mark={MARKS[alert.level]} />
+            <span>
+              {alert.text}
+              {alert.until !== null && alert.until > alert.since && (
+                <span className="kowalski-quiet"> {trans.__('(over)')}</span>
+              )}
+            </span>
+            <time
+              className="kowalski-number kowalski-quiet"
+              dateTime={new Date(alert.since * 1000).toISOString()}
+            >
+              {new Date(alert.since * 1000).toLocaleTimeString()}
+            </time>
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
 
