@@ -34,7 +34,7 @@ from kowalski_jupyter.models.base import (
     Sampling,
 )
 from kowalski_jupyter.models.exo import EXO_WIDTH
-from kowalski_jupyter.models.openai import OpenAIModel
+from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
 
 COUNTS: Final = 0.1
 """Seconds that exo's master may take to count a request that it was given."""
@@ -225,7 +225,9 @@ class ExoEnd(End):
     async def _stream(self, url: str, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         server = self._servers.get(url)
         if server is None:
-            server = self._servers[url] = OpenAIModel(url, self.name, kind="exo", context_tokens=self.context_tokens)
+            server = OpenAIModel(url, self.name, kind="exo", context_tokens=self.context_tokens)
+            server.pauses = AT_ONCE
+            self._servers[url] = server
         request = self._cluster.traffic.begin(self.cluster_key, self.name, sampling.seed)
         first, tokens = 0.0, 0
         try:

@@ -31,7 +31,7 @@ from kowalski_jupyter.models.base import (
 _MOST_FAULTS: Final = 5
 """How often a request may fail in a way that may be its own fault, such as a runner that dies of it."""
 
-_FIRST_PAUSE: Final = 0.05
+_FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 3.0
 _PREFIX: Final = 400
 """Characters by which prompts are told to begin alike."""

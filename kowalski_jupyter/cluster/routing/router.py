@@ -16,6 +16,7 @@ from kowalski_jupyter.cluster.routing.scaling import Patience, Scaling
 from kowalski_jupyter.cluster.routing.score import Wanted, Weights
 from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.models.base import ChatModel
+from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
 
 _RETRIES: Final = 60.0
 _PER_REPLY: Final = 0.2
@@ -104,6 +105,8 @@ class Router:
         if key in self._ends:
             await model.aclose()
             return self._ends[key]
+        if isinstance(model, OpenAIModel):
+            model.pauses = AT_ONCE
         return self._ends.setdefault(key, PlainEnd(key, model))
 
     def hedge_at(self, end: End, wanted: Wanted) -> float | None:
