@@ -88,6 +88,7 @@ class ClusterHealth:
         since: when that master was noticed, in seconds since the epoch.
         index: of the last event that it has applied.
         tasks: requests that are running or queued in it, anybody's.
+        tasks_at: when those were asked for, by a clock that only grows.
     """
 
     url: str | None
@@ -95,6 +96,7 @@ class ClusterHealth:
     since: float = 0.0
     index: int | None = None
     tasks: Sequence[Task] = ()
+    tasks_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,9 +110,11 @@ def judge(
     device = snapshot.devices.get(trail.device) if trail.device else None
     if device is not None and device.condition in {"unreachable", "lost"}:
         return Verdict(f"{device_name(device.device)} stopped answering")
+    # Only a list that is newer than the last progress proves that something is not in it.
+    missing = health.tasks_at - attempt.progress if task is None else 0.0
     if trail.instance:
-        return _by_instance(trail, snapshot, listed=task is not None, idle=idle)
-    return _unlisted(trail, snapshot, late=lists and idle > (GONE if attempt.reply_id else UNSEEN))
+        return _by_instance(trail, snapshot, gone=missing > GONE)
+    return _unlisted(trail, snapshot, late=lists and missing > (GONE if attempt.reply_id else UNSEEN))
 
 
 def _unlisted(trail: Trail, snapshot: Snapshot, *, late: bool) -> Verdict | None:
@@ -121,7 +123,7 @@ def _unlisted(trail: Trail, snapshot: Snapshot, *, late: bool) -> Verdict | None
     return Verdict("exo took the request and does not know it any more") if late else None
 
 
-def _by_instance(trail: Trail, snapshot: Snapshot, *, listed: bool, idle: float) -> Verdict | None:
+def _by_instance(trail: Trail, snapshot: Snapshot, *, gone: bool) -> Verdict | None:
     instance = snapshot.instances.get(trail.instance)
     if instance is None:
         return Verdict(f"{trail.model} was unloaded")
@@ -132,7 +134,7 @@ def _by_instance(trail: Trail, snapshot: Snapshot, *, listed: bool, idle: float)
             return Verdict(f"{_name(device, node)} stopped answering", leave=others)
     if instance.instance.failed:
         return Verdict(f"{trail.model} failed on its device")
-    if not listed and idle > GONE:
+    if gone:
         return Verdict("exo lost the reply on its way")
     return None
 
