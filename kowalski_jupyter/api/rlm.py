@@ -38,7 +38,7 @@ class RLM(Runs, Devices):
 
     Args:
         model: the root model's id, or the path of a .gguf file to embed. By default what is configured or found.
-        url: base URL of an OpenAI-compatible or exo server.
+        url: base URL of an OpenAI-compatible or exo server, or several with commas, which are asked as one.
         sub_model: id of the model that answers sub-calls; by default the root model.
         max_turns: replies that the root model may give.
         timeout: seconds that a run may take.
