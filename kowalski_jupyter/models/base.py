@@ -142,6 +142,11 @@ class Routes(Protocol):
         """Whether it really is; else it is asked like any other."""
         ...
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it answers any more, so that a new run should look for another one."""
+        ...
+
     def route(self, messages: Sequence[Message], sampling: Sampling, job: Job) -> AsyncGenerator[Delta, None]:
         """Do what `ChatModel.stream` does, however many are sent at a time."""
         ...

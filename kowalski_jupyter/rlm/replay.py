@@ -52,6 +52,11 @@ class RecordedModel:
         """Whether the real model does."""
         return routing(self._then) is not None
 
+    @property
+    def gone(self) -> bool:
+        """Never: there is the record."""
+        return False
+
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """See `ChatModel.stream`. A recorded reply comes in one piece.
 

@@ -83,3 +83,18 @@ def test_where_no_address_can_be_used_the_error_names_each(open_desk: Open) -> N
 
     assert "127.0.0.1:9 cannot be used" in said
     assert "127.0.0.1:10 cannot be used" in said
+
+
+def test_a_new_run_looks_for_another_model_where_all_are_gone(open_desk: Open) -> None:
+    with ScriptedServer(reply) as one, ScriptedServer(reply) as two, ScriptedServer(reply) as three:
+        desk = open_desk(one, embedded=False)
+        url = f"{one.url}, {two.url}, {three.url}"
+        three.stop()
+        assert desk.ask("What is the sum?", {"x": 1}, url=url, max_subcalls=99).value == 1770
+        one.stop()
+        two.stop()
+        waiting = desk.ask("What is the sum?", {"x": 1}, url=url, timeout=2.0, fresh=True, max_subcalls=99)
+        assert "limit of seconds" in waiting.document["error"]
+        failed = desk.ask("What is the sum?", {"x": 1}, url=url, max_subcalls=99)
+
+    assert "None of the addresses can be used" in failed.document["error"]

@@ -86,6 +86,11 @@ class End(abc.ABC):
     def where(self) -> str:
         """Where it is, in words."""
 
+    @property
+    @abc.abstractmethod
+    def gone(self) -> bool:
+        """Whether nothing answers there any more: it is not only busy, or without its model."""
+
     @abc.abstractmethod
     def condition(self) -> Condition:
         """Return how it is now."""
@@ -189,6 +194,11 @@ class PlainEnd(End):
     def where(self) -> str:
         """See `End.where`."""
         return self._model.where
+
+    @property
+    def gone(self) -> bool:
+        """See `End.gone`."""
+        return not self.breaker.closed
 
     def condition(self) -> Condition:
         """See `End.condition`."""

@@ -120,6 +120,12 @@ class ExoEnd(End):
         """See `End.where`."""
         return self._seen().where
 
+    @property
+    def gone(self) -> bool:
+        """See `End.gone`."""
+        health = self._cluster.snapshot.clusters.get(self.cluster_key)
+        return health is None or health.url is None
+
     # -- its condition -----------------------------------------------------------------------------------
 
     def condition(self) -> Condition:

@@ -63,6 +63,11 @@ class Pool:
         return " and ".join(dict.fromkeys(end.where for end in self.ends))
 
     @property
+    def gone(self) -> bool:
+        """See `Routes.gone`."""
+        return all(end.gone for end in self.ends)
+
+    @property
     def context_tokens(self) -> int | None:
         """The largest window of any end; each gets only what fits into its own."""
         known = [end.context_tokens for end in self.ends]
