@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from kowalski_jupyter.api.progress import Meter, Progress
 from kowalski_jupyter.api.result import RlmError
 
 Task = str | tuple[str, Any] | Mapping[str, Any]
 """A question; a question and its context; or a mapping with ``question`` and the data by name."""
 
-T = TypeVar("T")
+C = TypeVar("C")
+
+MOST_PARALLEL: Final = 50
+"""Tasks of a batch that may go on at a time."""
 
 
 def read_task(task: Task) -> tuple[str, dict[str, Any]]:
@@ -28,23 +33,33 @@ def read_task(task: Task) -> tuple[str, dict[str, Any]]:
     raise RlmError("A task is a question, a pair of question and context, or a mapping with 'question' and data.")
 
 
-def run_all(jobs: Sequence[Callable[[], Awaitable[T]]], *, width: int, on_done: Callable[[int], None]) -> list[T]:
-    """Run the jobs, at most `width` at a time, and return what each returned, in their order.
+def run_all(
+    jobs: Sequence[Callable[[C], Awaitable[bool]]],
+    *,
+    width: int,
+    meter: Meter,
+    on_progress: Callable[[Progress], None],
+    open_way: Callable[[], AbstractAsyncContextManager[C]],
+) -> None:
+    """Run the jobs, in order, at most `width` at a time.
 
-    Jobs are begun in order. If one raises, or something comes up here (Ctrl+C, or an error of `on_done`), the others
-    are cancelled; all have ended when this returns or raises.
+    After a first Ctrl+C no more are begun and those that run are waited for; a second one cancels them. If a job
+    raises, or `on_progress` does, the others are cancelled. All have ended when this returns or raises.
 
     Args:
-        jobs: each makes what is awaited.
+        jobs: each makes, given a way to the service, what is awaited, which tells whether its task failed.
         width: from 1 up.
-        on_done: called in this thread with the number of jobs that have ended.
+        meter: counts them.
+        on_progress: called in this thread whenever one has ended.
+        open_way: opens a way to the service, which one job at a time has.
 
     Raises:
         ExceptionGroup: what jobs raised.
+        KeyboardInterrupt: the user stopped them.
     """
-    more: SimpleQueue[bool] = SimpleQueue()
+    news: SimpleQueue[Progress | None] = SimpleQueue()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(_work(jobs, width, lambda: more.put(True)))
+    task = loop.create_task(_work(jobs, width, meter, news.put, open_way))
 
     def aside() -> None:
         try:
@@ -53,32 +68,77 @@ def run_all(jobs: Sequence[Callable[[], Awaitable[T]]], *, width: int, on_done: 
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             loop.close()
-            more.put(False)
+            news.put(None)
+
+    def stop() -> None:
+        meter.stopping = True
+        news.put(meter.progress())
 
     thread = threading.Thread(target=aside, name="kowalski-batch")
     thread.start()
-    count = 0
+    interrupt: KeyboardInterrupt | None = None
     try:
-        while more.get():
-            count += 1
-            on_done(count)
+        while True:
+            try:
+                progress = news.get()
+            except KeyboardInterrupt as error:
+                if interrupt is not None:
+                    raise
+                interrupt = error
+                _call(loop, stop)
+                continue
+            if progress is None:
+                break
+            on_progress(progress)
     finally:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: all have ended
-            loop.call_soon_threadsafe(task.cancel)
+        _call(loop, task.cancel)
         thread.join()
-    return task.result()
+    task.result()
+    if interrupt is not None:
+        raise interrupt
 
 
-async def _work(jobs: Sequence[Callable[[], Awaitable[T]]], width: int, on_end: Callable[[], None]) -> list[T]:
-    results: dict[int, T] = {}
-    queue = iter(enumerate(jobs))
+def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: all have ended
+        loop.call_soon_threadsafe(what)
+
+
+async def _work(
+    jobs: Sequence[Callable[[C], Awaitable[bool]]],
+    width: int,
+    meter: Meter,
+    tell: Callable[[Progress], None],
+    open_way: Callable[[], AbstractAsyncContextManager[C]],
+) -> None:
+    queue = iter(jobs)
 
     async def one_by_one() -> None:
-        for index, job in queue:
-            results[index] = await job()
-            on_end()
+        async with open_way() as way:
+            for job in queue:
+                meter.began()
+                try:
+                    failed = await job(way)
+                except BaseException:
+                    meter.left()
+                    raise
+                meter.ended(failed=failed)
+                tell(meter.progress())
+                if meter.stopping:
+                    return
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(width, len(jobs))):
             group.create_task(one_by_one())
-    return [results[index] for index in range(len(jobs))]
+
+
+def in_order(count: int, priorities: Sequence[int] | None) -> list[int]:
+    """Return the numbers of tasks as they should be begun: the highest priority first, then as they stand.
+
+    Raises:
+        ValueError: there is not a priority for each.
+    """
+    if priorities is None:
+        return list(range(count))
+    if len(priorities) != count:
+        raise ValueError(f"There are {count} tasks and {len(priorities)} priorities: give one for each.")
+    return sorted(range(count), key=lambda number: -priorities[number])

@@ -58,7 +58,12 @@ def take_snapshot(watches: Sequence[Watch], traffic: Traffic, alerts: AlertBook)
     for watch in watches:
         if watch.new_master:
             alerts.happened("master changed", "warning", watch.key, _NEW_MASTER)
-    clusters = {watch.key: ClusterHealth(watch.url, watch.session, watch.since, watch.state.index) for watch in watches}
+    clusters = {
+        watch.key: ClusterHealth(
+            watch.url, watch.session, watch.since, watch.state.index, watch.state.tasks, watch.tasks_at
+        )
+        for watch in watches
+    }
     return Snapshot(now, clusters, devices, instances, alerts.all())
 
 

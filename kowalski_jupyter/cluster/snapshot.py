@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from kowalski_jupyter.cluster.alerts import Alert
-from kowalski_jupyter.cluster.exo.views import Device, Instance
+from kowalski_jupyter.cluster.exo.views import Device, Instance, Task
 
 Condition = Literal["ok", "stale", "unreachable", "lost"]
 """How a device is: heard of just now; not for some seconds; alive, but its API does not answer here; gone."""
@@ -87,12 +87,16 @@ class ClusterHealth:
         session: grows by one with each new master. What was placed or asked under an earlier one is gone.
         since: when that master was noticed, in seconds since the epoch.
         index: of the last event that it has applied.
+        tasks: requests that are running or queued in it, anybody's.
+        tasks_at: when those were asked for, by a clock that only grows.
     """
 
     url: str | None
     session: int = 0
     since: float = 0.0
     index: int | None = None
+    tasks: Sequence[Task] = ()
+    tasks_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

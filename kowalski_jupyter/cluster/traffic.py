@@ -6,9 +6,13 @@ exo does not let a client choose the instance of a model: which one has a reques
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from kowalski_jupyter.cluster.exo.views import Instance, Task
+
+_ENDED = 1000
+"""Requests that are remembered after their end: a list of tasks that was asked for before it may still have them."""
 
 _WEIGHT = 0.3
 """Of the newest reply, in the smoothed speed of an instance."""
@@ -21,11 +25,13 @@ class Request:
         traffic: what it is part of.
         cluster: key of the cluster.
         model: that was asked for.
+        seed: that it was sent with, by which the cluster's list of tasks shows it.
     """
 
-    def __init__(self, traffic: Traffic, cluster: str, model: str) -> None:
+    def __init__(self, traffic: Traffic, cluster: str, model: str, seed: int | None) -> None:
         self.cluster = cluster
         self.model = model
+        self.seed = seed
         self.command = ""
         self._traffic = traffic
 
@@ -50,16 +56,19 @@ class Traffic:
         self._open: set[Request] = set()
         self._homes: dict[str, str] = {}
         self._speeds: dict[str, float] = {}
+        self._ended: deque[str] = deque(maxlen=_ENDED)
 
-    def begin(self, cluster: str, model: str) -> Request:
+    def begin(self, cluster: str, model: str, seed: int | None = None) -> Request:
         """Note that a request is about to be sent."""
-        request = Request(self, cluster, model)
+        request = Request(self, cluster, model, seed)
         self._open.add(request)
         return request
 
     def end(self, request: Request, tokens: int, seconds: float) -> None:
         """See `Request.done`."""
         self._open.discard(request)
+        if request.command:
+            self._ended.append(request.command)
         home = self._homes.pop(request.command, "")
         if home and tokens > 1 and seconds > 0:
             speed = tokens / seconds
@@ -84,11 +93,15 @@ class Traffic:
         """
         ours = dict.fromkeys(instances, 0)
         others = dict.fromkeys(instances, 0)
-        named = {request.command: request for request in self._open if request.command}
+        named = {request.command for request in self._open if request.command}
+        ended = set(self._ended)
+        seeds = {request.seed for request in self._open if request.cluster == cluster and request.seed is not None}
         for task in tasks:
             if task.instance not in instances:
                 continue
-            if task.command in named:
+            if task.command in ended:
+                continue
+            if task.command in named or task.seed in seeds:
                 self._homes[task.command] = task.instance
                 ours[task.instance] += 1
             else:

@@ -85,6 +85,11 @@ class Watch:
         await self.reaches.close()
 
     @property
+    def tasks_at(self) -> float:
+        """When its list of tasks was asked for last (`Poller`)."""
+        return self._poller.tasks_at
+
+    @property
     def reachable(self) -> list[str]:
         """Addresses where nodes answer."""
         return self.reaches.urls

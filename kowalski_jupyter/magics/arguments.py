@@ -95,6 +95,49 @@ def parse_line(line: str) -> RlmArguments:
     return RlmArguments(tuple(dict.fromkeys(names)), output, options, schema, step, detach)
 
 
+BATCH_USAGE = (
+    "%%rlm_batch VALUES [-o NAME] [--parallel N] [--name NAME] [--model M] [--url U] [--sub-model M] [--max-turns N] "
+    "[--timeout S] [--max-subcalls N] [--max-tokens-in N] [--max-tokens-out N] [--depth N] [--seed N] [--schema NAME] "
+    "[--fresh] [--reuse]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchArguments:
+    """What stood on the `%%rlm_batch` line. `values` is a variable, or a column as ``frame.column``."""
+
+    values: str
+    output: str | None
+    parallel: int
+    name: str | None
+    options: dict[str, Any]
+    schema: str | None
+
+
+def parse_batch_line(line: str) -> BatchArguments:
+    """Read the `%%rlm_batch` line. Raises like `parse_line`."""
+    parser = LineParser(BATCH_USAGE)
+    parser.add_argument("values")
+    parser.add_argument("-o", "--output", type=a_name)
+    parser.add_argument("--parallel", type=above_zero(int), default=4)
+    parser.add_argument("--name")
+    parser.add_argument("--model")
+    parser.add_argument("--url")
+    parser.add_argument("--sub-model")
+    add_limits(parser)
+    parser.add_argument("--depth", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--schema", type=a_name)
+    for switch in ("--fresh", "--reuse"):
+        parser.add_argument(switch, action="store_true")
+    given = parser.read(line)
+    values, output, parallel, name, schema = (
+        given.pop(key) for key in ("values", "output", "parallel", "name", "schema")
+    )
+    options = {key: value for key, value in given.items() if value not in (None, False)}
+    return BatchArguments(values, output, parallel, name, options, schema)
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Have a parser read the limits of a run, under the names that they have in `RLM`."""
     parser.add_argument("--max-turns", type=above_zero(int))

@@ -140,9 +140,11 @@ def _last(session: Session) -> Any:
     return session.last
 
 
-def _devices(session: Session) -> None:
-    """`%rlm devices`: the devices of the exo cluster, how they are, and what runs where."""
-    _say(devices.devices(session))
+def _devices(session: Session, why: str = "") -> None:
+    """`%rlm devices [--why]`: the devices of the exo cluster and what runs where; or where requests went, and why."""
+    if why not in {"", "--why"}:
+        raise UsageError(f"Usage: {_help_line(_devices)}")
+    _say(devices.decisions(session) if why else devices.devices(session))
 
 
 def _watch(session: Session) -> Any:

@@ -32,6 +32,14 @@ def devices(session: Session) -> str:
     return "\n".join(lines + (["", "alerts:", *alerts] if alerts else []))
 
 
+def decisions(session: Session) -> str:
+    """Return where the last requests went, and why."""
+    made = session.rlm().devices()["decisions"]
+    if not made:
+        return "Nothing was sent to several places yet: a run on one server has no choice."
+    return "\n".join(f"{_clock(each['time'])}  {each['what']} went to {each['where']}: {each['why']}" for each in made)
+
+
 def models(session: Session) -> str:
     """Return what exo knows: what is loaded, what is on a disk, what would fit."""
     known = session.rlm().models()
@@ -133,9 +141,12 @@ def instance_line(instance: Mapping[str, Any]) -> str:
 
 def alert_line(alert: Mapping[str, Any]) -> str:
     """Return an alert in a line."""
-    when = datetime.fromtimestamp(alert["since"]).astimezone().strftime("%H:%M:%S")
     over = "" if alert["until"] in {None, alert["since"]} else " (over)"
-    return f"{when}  {alert['text']}{over}"
+    return f"{_clock(alert['since'])}  {alert['text']}{over}"
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
 
 
 def _model(model: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class
 from kowalski_jupyter.api.result import Result
 from kowalski_jupyter.api.rlm import RLM
 from kowalski_jupyter.magics.again import branch
-from kowalski_jupyter.magics.arguments import USAGE, RlmArguments, parse_line
+from kowalski_jupyter.magics.arguments import BATCH_USAGE, USAGE, RlmArguments, parse_batch_line, parse_line
+from kowalski_jupyter.magics.batching import run_batch
 from kowalski_jupyter.magics.commands import run_command
 from kowalski_jupyter.magics.session import Session
 from kowalski_jupyter.magics.steering import run_edited
@@ -43,6 +44,18 @@ class RlmMagics(Magics):
             raise UsageError(f"The question is empty: write it below the line. Usage: {USAGE}")
         self._ask(arguments, cell.strip("\n"))
         return None
+
+    @no_var_expand
+    @cell_magic
+    def rlm_batch(self, line: str, cell: str) -> None:
+        """Ask the cell's question about each of many values (`%%rlm_batch frame.column -o results`).
+
+        Interrupting the cell lets finish what runs; run again, it goes on with what is missing.
+        """
+        arguments = parse_batch_line(line)
+        if not cell.strip():
+            raise UsageError(f"The question is empty: write it below the line. Usage: {BATCH_USAGE}")
+        run_batch(self._session, arguments, cell.strip("\n"))
 
     @no_var_expand
     @cell_magic

@@ -64,9 +64,13 @@ class Session:
         if output:
             self.shell.user_ns[output] = self.last.value
 
-    def _with(self, settings: dict[str, Any]) -> RLM:
+    def quiet(self, settings: dict[str, Any]) -> RLM:
+        """Return an `RLM` with settings whose runs are not shown. Raises UsageError: one is wrong."""
+        return self._with(settings, shown=False)
+
+    def _with(self, settings: dict[str, Any], *, shown: bool = True) -> RLM:
         try:
-            rlm = RLM(on_update=display_for(self.shell).update, **settings)
+            rlm = RLM(on_update=display_for(self.shell).update if shown else None, **settings)
         except ValueError as error:
             raise UsageError(str(error)) from None
         return self._connected(rlm)

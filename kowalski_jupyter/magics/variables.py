@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -19,6 +19,28 @@ def pick(names: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
         if name not in namespace:
             raise UsageError(_missing(name, namespace))
     return {name: namespace[name] for name in names}
+
+
+def pick_values(path: str, namespace: Mapping[str, Any]) -> list[Any]:
+    """Return the values of a variable that holds many: a list, or a column as `frame.column`.
+
+    Raises:
+        UsageError: in one line, that there is none, or that it is a single one.
+    """
+    name, *columns = path.split(".")
+    value = pick([name], namespace)[name]
+    for column in columns:
+        try:
+            value = value[column]
+        except (LookupError, TypeError, ValueError):
+            raise UsageError(f"{name} has no column {column}.") from None
+        name = f"{name}.{column}"
+    to_list = getattr(value, "tolist", None) or getattr(value, "to_list", None)
+    if to_list is not None:
+        value = to_list()
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise UsageError(f"{name} is one value. A batch is about many: a list, or a column such as frame.column.")
+    return list(value)
 
 
 def _missing(name: str, namespace: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ script in a test) is a `ChatModel`. Nothing above this line knows HTTP; nothing 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
@@ -35,13 +35,17 @@ class Delta:
     """A piece of a streamed reply.
 
     Only the last delta of a reply has a `finish_reason` (``stop``, ``length`` …); `usage` may come
-    with it or be missing altogether, since some servers never send it.
+    with it or be missing altogether, since some servers never send it. `reply_id` is the server's name for the
+    reply, where it gives one. With `restarted`, all that came before is void: the reply begins anew elsewhere. A delta
+    may hold nothing at all: then the server has got on with reading the prompt.
     """
 
     text: str = ""
     reasoning: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
+    reply_id: str = field(default="", compare=False)
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +110,61 @@ class ReadsAhead(Protocol):
         ...
 
 
+JobKind = Literal["root", "subcall", "fold"]
+"""What a reply is for: a turn of the loop, a sub-call, a summary of the chat."""
+
+
+def _unheard(_: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a request is for, and who wants to know what becomes of it.
+
+    Attributes:
+        kind: decides where it is sent, and what comes first where it has to wait.
+        sent: called when it is sent the first time.
+        tell: called with a line for the user.
+    """
+
+    kind: JobKind = "subcall"
+    sent: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = _unheard
+
+
+@runtime_checkable
+class Routes(Protocol):
+    """A model that is several: it sends each request where there is room, and holds it while there is none."""
+
+    @property
+    def routes(self) -> bool:
+        """Whether it really is; else it is asked like any other."""
+        ...
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it answers any more, so that a new run should look for another one."""
+        ...
+
+    def route(self, messages: Sequence[Message], sampling: Sampling, job: Job) -> AsyncGenerator[Delta, None]:
+        """Do what `ChatModel.stream` does, however many are sent at a time."""
+        ...
+
+
+def routing(model: object) -> Routes | None:
+    """Return a model that routes, or None for one that is asked like any other."""
+    return model if isinstance(model, Routes) and model.routes else None
+
+
 class ModelError(Exception):
-    """A model could not be had or did not answer. The message is for the user: what and what next."""
+    """A model could not be had or did not answer. The message is for the user: what and what next.
+
+    Attributes:
+        reason: what happened in half a line, where it is known better than by the kind of error; else empty.
+    """
+
+    reason = ""
 
 
 class ModelUnreachableError(ModelError):
@@ -116,6 +173,10 @@ class ModelUnreachableError(ModelError):
 
 class ModelRefusedError(ModelError):
     """The server answered with an error: wrong model id, prompt too long, bad key …."""
+
+
+class ModelRejectedError(ModelRefusedError):
+    """The request itself cannot be answered there, too long or not allowed: sent again, it would be refused again."""
 
 
 class ModelStalledError(ModelError):

@@ -19,7 +19,7 @@ from kowalski_jupyter.models.base import (
     Delta,
     Message,
     ModelError,
-    ModelRefusedError,
+    ModelRejectedError,
     ModelStalledError,
     ModelUnreachableError,
     Sampling,
@@ -36,6 +36,9 @@ EXO_CLOCKS: Final = Clocks(silence=25.0)
 
 _BYTES_PER_TOKEN: Final = 4
 _PAUSES: Final = (0.1, 0.5)
+AT_ONCE: Final = (0.0,)
+"""Pauses for who has other servers to ask: one try more, since an idle connection may have been closed meanwhile."""
+
 _LONGEST_WAIT: Final = 20.0
 
 
@@ -51,6 +54,9 @@ class OpenAIModel:
         context_tokens: the served window, if known.
         width: requests at a time.
         clocks: how long to wait; by default what suits `kind`.
+
+    Attributes:
+        pauses: seconds before each further try, where nothing has answered.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class OpenAIModel:
         self.context_tokens = context_tokens
         self.width = width
         self.kind = kind
+        self.pauses: Sequence[float] = _PAUSES
         self._url = url
         self._endpoint = httpx.URL(f"{api_base(url)}/chat/completions")
         self._api_key = api_key
@@ -98,13 +105,13 @@ class OpenAIModel:
         blocks for minutes; Ollama cuts it in silence. Other servers count exactly, and say so: they decide.
         """
         if not any(message.content.strip() for message in messages):
-            raise ModelRefusedError("There is nothing to ask: every message is empty.")
+            raise ModelRejectedError("There is nothing to ask: every message is empty.")
         if self.context_tokens is None or self.kind not in {"exo", "ollama"}:
             return
         prompt = sum(len(message.content.encode("utf-8", "replace")) for message in messages) // _BYTES_PER_TOKEN
         over = prompt + min(sampling.max_tokens, self.context_tokens // 4) - self.context_tokens
         if over > 0:
-            raise ModelRefusedError(
+            raise ModelRejectedError(
                 f"The prompt is too long for {self.name}: about {prompt:,} tokens, in a window of "
                 f"{self.context_tokens:,} that must hold the reply too. Shorten it by about "
                 f"{over * _BYTES_PER_TOKEN:,} characters, or ask about parts of it."
@@ -134,7 +141,7 @@ class OpenAIModel:
     @asynccontextmanager
     async def _response(self, body: bytes) -> AsyncGenerator[httpx.Response, None]:
         """Send the request, again where that can do no harm, and hand over a response with status 200."""
-        pauses = iter(_PAUSES)
+        pauses = iter(self.pauses)
         may_wait = True
         while True:
             try:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from kowalski_jupyter.models.base import ModelRefusedError
+from kowalski_jupyter.models.base import ModelRefusedError, ModelRejectedError
 from kowalski_jupyter.models.sse import error_text
 
 DEFAULT_RETRY_AFTER: Final = 1.0
+
+_AT_FAULT: Final = frozenset({400, 401, 403, 413, 422})
+"""Statuses that are about the request, and not about the server."""
 
 _LONGEST = 500
 _TOO_LONG = re.compile(r"context|too long|too large|too many tokens|exceed|maximum.*(tokens|length)", re.IGNORECASE)
@@ -42,7 +45,9 @@ def refusal(
         said = said.replace(secret, "…")
     quoted = f": {said}" if said else ""
     advice = _advice(status, said, model=model, available=available)
-    return ModelRefusedError(f"{where} refused the request ({status}{quoted}). {advice}")
+    too_long = status == 500 and _TOO_LONG.search(said)  # noqa: PLR2004 - what some servers say of it
+    kind = ModelRejectedError if status in _AT_FAULT or too_long else ModelRefusedError
+    return kind(f"{where} refused the request ({status}{quoted}). {advice}")
 
 
 def retry_after(header: str | None) -> float:

@@ -14,6 +14,9 @@ import httpx
 from kowalski_jupyter.models.base import Delta, ModelCutOffError, ModelError, ModelStalledError
 from kowalski_jupyter.models.sse import EventDecoder, parse_chunk
 
+_READING: Final = b": prefill_progress"
+"""What exo begins a comment with that tells how much of the prompt it has read."""
+
 _END_GRACE: Final = 1.0
 """Seconds that a stream may stay open after its ``finish_reason``, for the usage and the ``[DONE]``."""
 
@@ -91,6 +94,8 @@ class _Reply:
 
     def take(self, event: bytes) -> Delta | None:
         """Read an event; return what is new for the reader of the reply, if anything is."""
+        if event.startswith(_READING) and not self.last:
+            return Delta()
         if event.startswith(b":") or event == b"[DONE]":
             return None
         if self.last:
@@ -110,7 +115,7 @@ class _Reply:
 
 
 def _is_progress(event: bytes) -> bool:
-    return not event.startswith(b":") or event.startswith(b": prefill_progress")
+    return not event.startswith(b":") or event.startswith(_READING)
 
 
 def _ended(reply: _Reply, where: str) -> ModelError:

@@ -121,6 +121,7 @@ def parse_chunk(data: bytes) -> Delta:
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
         finish_reason=finish if isinstance(finish, str) and finish else None,
         usage=_usage(chunk.get("usage")),
+        reply_id=_text(chunk.get("id")),
     )
 
 

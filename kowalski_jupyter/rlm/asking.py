@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
+from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.endpoints import Endpoint
-from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished
+from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
 
 _LINE_ENDS = frozenset("\r\n")
@@ -45,44 +45,32 @@ async def ask(
         emit: takes the events.
         languages: what can run.
         on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
-            would be written without having seen its output, so the stream is closed when any comes.
+            would be written without having seen its output, so the stream is closed when any comes. A reply that is
+            lost after its block was whole is not asked for again.
         several: call `on_block` with further blocks too, as long as each is in another language than the one before.
 
     Raises:
         ModelError: the reply failed before it held a whole block.
     """
     started = time.monotonic()
-    scanner = ReplyStream()
-    pieces: list[str] = []
     usage: Usage | None = None
-    thoughts: list[str] = []
     finish_reason = ""
-    whole = _WholeBlocks(languages, several=several)
+    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block)
     try:
-        async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
+        async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
                 usage = delta.usage or usage
                 finish_reason = delta.finish_reason or finish_reason
-                if delta.reasoning:
-                    thoughts.append(delta.reasoning)
-                    emit(ReplyDelta(turn, delta.reasoning, reasoning=True))
-                if not delta.text:
-                    continue
-                if whole.enough and delta.text.strip():
+                if coming.has_enough(delta):
                     finish_reason = "stop"
                     break
-                pieces.append(delta.text)
-                emit(ReplyDelta(turn, delta.text))
-                scanner.feed(delta.text)
-                if on_block is not None and not whole.enough and not _LINE_ENDS.isdisjoint(delta.text):
-                    for block in whole.new(scanner.ended):
-                        on_block(block)
-                        await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
+                if coming.take(delta):
+                    await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
-        if not whole.last:
+        if not coming.blocks.last:
             raise
         finish_reason = "stop"
-    text = "".join(pieces)
+    text = "".join(coming.pieces)
     emit(
         ReplyFinished(
             turn,
@@ -94,7 +82,51 @@ async def ask(
             usage.cached_tokens if usage else None,
         )
     )
-    return Asked({"content": text, "reasoning_content": "".join(thoughts)}, finish_reason)
+    return Asked({"content": text, "reasoning_content": "".join(coming.thoughts)}, finish_reason)
+
+
+class _Coming:
+    """What has come of a reply, told as events. See `ask` for the arguments."""
+
+    def __init__(
+        self,
+        turn: int,
+        emit: Callable[[Event], None],
+        blocks: _WholeBlocks,
+        on_block: Callable[[Block], None] | None,
+    ) -> None:
+        self.pieces: list[str] = []
+        self.thoughts: list[str] = []
+        self.blocks = blocks
+        self._turn = turn
+        self._emit = emit
+        self._on_block = on_block
+        self._scanner = ReplyStream()
+
+    def has_enough(self, delta: Delta) -> bool:
+        """Tell whether what comes now is only talk after the last block that runs, or a reply with one begun anew."""
+        return (self.blocks.enough and bool(delta.text.strip())) or (bool(self.blocks.last) and delta.restarted)
+
+    def take(self, delta: Delta) -> bool:
+        """Take the next piece; tell whether it has set a block going."""
+        if delta.restarted:
+            self.pieces, self.thoughts, self._scanner = [], [], ReplyStream()
+            self.blocks.begin_anew()
+            self._emit(ReplyRestarted(self._turn))
+        if delta.reasoning:
+            self.thoughts.append(delta.reasoning)
+            self._emit(ReplyDelta(self._turn, delta.reasoning, reasoning=True))
+        if not delta.text:
+            return False
+        self.pieces.append(delta.text)
+        self._emit(ReplyDelta(self._turn, delta.text))
+        self._scanner.feed(delta.text)
+        if self._on_block is None or self.blocks.enough or _LINE_ENDS.isdisjoint(delta.text):
+            return False
+        found = [*self.blocks.new(self._scanner.ended)]
+        for block in found:
+            self._on_block(block)
+        return bool(found)
 
 
 class _WholeBlocks:
@@ -110,6 +142,10 @@ class _WholeBlocks:
         self.enough = False
         self._languages = languages
         self._several = several
+        self._looked_at = 0
+
+    def begin_anew(self) -> None:
+        """Look at another reply, of which none has run yet."""
         self._looked_at = 0
 
     def new(self, ended: Sequence[Segment]) -> Iterator[Block]:

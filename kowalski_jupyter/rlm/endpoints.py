@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
-from kowalski_jupyter.models.base import ChatModel, Delta, Message, ModelError, Report, Sampling, Usage
+from kowalski_jupyter.models.base import (
+    ChatModel,
+    Delta,
+    Job,
+    JobKind,
+    Message,
+    ModelError,
+    Report,
+    Sampling,
+    Usage,
+    routing,
+)
 from kowalski_jupyter.rlm.budget import Budget
 
 OpenModel = Callable[[str | None, Report], Awaitable[ChatModel]]
@@ -23,39 +34,73 @@ _MOST_MODELS = 8
 class Endpoint:
     """One model as all runs of a tree use it.
 
-    Attributes:
+    Args:
         model: what answers.
-        places: held while a request is in work, so that no more are sent than the model really works on.
+        budget: of the tree.
+        tell: takes lines for the user, about what becomes of requests.
     """
 
-    def __init__(self, model: ChatModel, budget: Budget) -> None:
+    def __init__(self, model: ChatModel, budget: Budget, tell: Callable[[str], None]) -> None:
         self.model = model
-        self.places = asyncio.Semaphore(model.width)
+        self._routes = routing(model)
+        self._places = asyncio.Semaphore(model.width)
         self._budget = budget
+        self._tell = tell
         self._bytes = 0
         self._tokens = 0
 
-    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        """Stream one reply and count its tokens: as the server says, or as they came where it does not say.
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        kind: JobKind,
+        sent: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[Delta, None]:
+        """Stream one reply when there is a place for it, and count its tokens.
 
-        The caller holds a place. Raises ModelError.
+        They count as the server says, or as they came where it does not say. Of a reply that was begun anew, only what
+        came last counts.
+
+        Args:
+            messages: the chat.
+            sampling: how to sample.
+            kind: what the reply is for.
+            sent: called when the request is sent.
+
+        Raises:
+            ModelError: the reply failed.
         """
         usage: Usage | None = None
         pieces = 0
-        try:
-            async with aclosing(self.model.stream(messages, sampling)) as deltas:
+        async with self._place(messages, sampling, kind, sent) as opened, aclosing(opened) as deltas:
+            try:
                 async for delta in deltas:
                     usage = delta.usage or usage
-                    if delta.text or delta.reasoning:
+                    if delta.restarted:
+                        self._budget.spend(Usage(0, 0), pieces)
+                        usage, pieces = None, 0
+                    elif delta.text or delta.reasoning:
                         pieces += 1
                         self._budget.count_piece()
                     yield delta
-        finally:
-            size = sum(_size(message.content) for message in messages)
-            if usage is not None and usage.prompt_tokens > 0:
-                self._bytes += size
-                self._tokens += usage.prompt_tokens
-            self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
+            finally:
+                size = sum(_size(message.content) for message in messages)
+                if usage is not None and usage.prompt_tokens > 0:
+                    self._bytes += size
+                    self._tokens += usage.prompt_tokens
+                self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
+
+    @asynccontextmanager
+    async def _place(
+        self, messages: Sequence[Message], sampling: Sampling, kind: JobKind, sent: Callable[[], None]
+    ) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
+        """Hold a place for a request as long as it is in work, unless the model sees to that itself."""
+        if self._routes is not None:
+            yield self._routes.route(messages, sampling, Job(kind, sent, self._tell))
+            return
+        async with self._places:
+            sent()
+            yield self.model.stream(messages, sampling)
 
     def count(self, text: str) -> int:
         """Return how many tokens a text has, about: by the bytes per token that this model's prompts had so far."""
@@ -77,11 +122,13 @@ class Endpoints:
     Args:
         open_model: makes a model ready.
         budget: of the tree.
+        tell: takes lines for the user, about what becomes of requests.
     """
 
-    def __init__(self, open_model: OpenModel, budget: Budget) -> None:
+    def __init__(self, open_model: OpenModel, budget: Budget, tell: Callable[[str], None]) -> None:
         self._open_model = open_model
         self._budget = budget
+        self._tell = tell
         self._opened: dict[str | None, Endpoint] = {}
         self._asked_for: set[str | None] = set()
 
@@ -104,7 +151,7 @@ class Endpoints:
                 raise ModelError(f"A run may ask {_MOST_MODELS} models; {name!r:.100} would be one more.")
             model = await self._open_model(name, report)
             same = next((each for each in self._opened.values() if each.model is model), None)
-            self._opened.setdefault(name, same or Endpoint(model, self._budget))
+            self._opened.setdefault(name, same or Endpoint(model, self._budget, self._tell))
         return self._opened[name]
 
 

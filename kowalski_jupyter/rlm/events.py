@@ -140,6 +140,15 @@ class ReplyDelta(Event):
 
 @_event
 @dataclass(frozen=True, slots=True)
+class ReplyRestarted(Event):
+    """What has come of the root's reply is void: it was lost on its way, and is asked for again."""
+
+    type: ClassVar[str] = "reply_restarted"
+    turn: int
+
+
+@_event
+@dataclass(frozen=True, slots=True)
 class ReplyFinished(Event):
     """The root's reply is whole. Token counts are None where the server sent no usage."""
 

@@ -100,6 +100,11 @@ class Record:
             self._reasoning += event.text
 
     @read.register
+    def _(self, event: ev.ReplyRestarted) -> None:
+        del event
+        self._reasoning = ""
+
+    @read.register
     def _(self, event: ev.ReplyFinished) -> None:
         usage = None
         if event.prompt_tokens is not None and event.completion_tokens is not None:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from kowalski_jupyter.models.base import ChatModel, Delta, Message, ModelError, Sampling
+from kowalski_jupyter.models.base import ChatModel, Delta, Job, Message, ModelError, Sampling, routing
 from kowalski_jupyter.rlm.chat.folding import is_request
 from kowalski_jupyter.rlm.record import RecordedReply
 
@@ -47,12 +47,26 @@ class RecordedModel:
         self._left: dict[str, list[RecordedReply]] = {}
         self._then = then
 
-    async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+    @property
+    def routes(self) -> bool:
+        """Whether the real model does."""
+        return routing(self._then) is not None
+
+    @property
+    def gone(self) -> bool:
+        """Never: there is the record."""
+        return False
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """See `ChatModel.stream`. A recorded reply comes in one piece.
 
         Raises:
             ModelError: the record ends here, and no model goes on; or that model failed.
         """
+        return self.route(messages, sampling, Job())
+
+    async def route(self, messages: Sequence[Message], sampling: Sampling, job: Job) -> AsyncGenerator[Delta, None]:
+        """See `Routes.route`."""
         reply = self._next(CHILD.get(), messages)
         if reply is not None:
             if reply.reasoning:
@@ -60,7 +74,9 @@ class RecordedModel:
             yield Delta(reply.text)
             yield Delta(finish_reason=reply.finish_reason or "stop", usage=reply.usage)
         elif self._then is not None:
-            async with aclosing(self._then.stream(messages, sampling)) as deltas:
+            routes = routing(self._then)
+            then = routes.route(messages, sampling, job) if routes else self._then.stream(messages, sampling)
+            async with aclosing(then) as deltas:
                 async for delta in deltas:
                     yield delta
         else:

@@ -111,7 +111,12 @@ class Run:
 
     def _new_tree(self, resources: Resources, memo: Memo) -> Tree:
         budget = Budget(self.settings, self._stop_work)
-        return Tree(resources, budget, Endpoints(resources.open_model, budget), memo)
+        return Tree(resources, budget, Endpoints(resources.open_model, budget, self._tell), memo)
+
+    def _tell(self, text: str) -> None:
+        """Say what becomes of a request, unless nobody waits for it any more."""
+        if not self.log.finished:
+            self._emit(ev.Notice(text))
 
     async def execute(self) -> None:
         """Run to the end. Every outcome is a `RunFinished` event; only cancellation and bugs are raised again.

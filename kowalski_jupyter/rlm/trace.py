@@ -267,6 +267,12 @@ class Trace:
         else:
             turn.scanner.feed(event.text)
 
+    @_on(ev.ReplyRestarted)
+    def _(self, event: ev.ReplyRestarted) -> None:
+        del event
+        turn = self._turns[-1]
+        turn.reasoning, turn.scanner, turn.cells = "", ReplyStream(), []
+
     @_on(ev.ReplyFinished)
     def _(self, event: ev.ReplyFinished) -> None:
         scanner = self._turns[-1].scanner

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from traitlets import Bool, Dict, Float, Int, List, Unicode, default
+from traitlets import Bool, Dict, Float, Int, List, TraitError, Unicode, default, validate
 from traitlets.config import LoggingConfigurable
 
 from kowalski_jupyter.cluster.cluster import Cluster
+from kowalski_jupyter.cluster.routing.score import Weights
 from kowalski_jupyter.kernels.base import Limits
 from kowalski_jupyter.rlm.chat.prompts import PROFILES
 from kowalski_jupyter.rlm.settings import RunSettings
+from kowalski_jupyter.service.finding import EMBEDDED, addresses
 from kowalski_jupyter.service.store.upkeep import Room
 
 _GIB = 1 << 30
@@ -26,8 +28,9 @@ class Kowalski(LoggingConfigurable):
     """Settings of the service. A run's own options (`%%rlm --max-turns 5`) go before these."""
 
     url = Unicode(
-        help="Base URL of an OpenAI-compatible or exo server. Default: KOWALSKI_URL, else whatever is found "
-        "on this machine, else the embedded model."
+        help="Base URL of an OpenAI-compatible or exo server, or several, with commas or spaces, that are asked as "
+        "one; 'embedded' stands for the embedded model there. Default: KOWALSKI_URL, else whatever is found on your "
+        "devices, else the embedded model."
     ).tag(config=True)
     model = Unicode(help="Model id, or path of a .gguf file to embed. Default: KOWALSKI_MODEL.").tag(config=True)
     sub_model = Unicode(
@@ -45,6 +48,21 @@ class Kowalski(LoggingConfigurable):
     known_devices = Unicode(
         help="File of the addresses where devices have been found. Default: KOWALSKI_KNOWN_DEVICES, else in your state "
         "folder."
+    ).tag(config=True)
+    routing_weights = Dict(
+        Float(),
+        help="How much each figure counts where a request may go to several places: speed, load, latency, staleness, "
+        "prefix. 1 takes it as it was measured, 0 leaves it out. Default: all 1.",
+    ).tag(config=True)
+    add_replicas = Bool(
+        default_value=False,
+        help="Whether exo is asked to load a model on further, idle devices while many requests wait for it. They are "
+        "unloaded a minute after the last request.",
+    ).tag(config=True)
+    hedging = Bool(
+        default_value=True,
+        help="Whether a sub-call that takes far longer than others did is asked for at a second place too, where "
+        "there is room.",
     ).tag(config=True)
     max_turns = Int(20, min=1, help="Replies the root model may give in a run.").tag(config=True)
     max_subcalls = Int(
@@ -79,6 +97,14 @@ class Kowalski(LoggingConfigurable):
         default_value=False,
         help="Whether a sub-call may be answered by the reply that an equal one got in another run.",
     ).tag(config=True)
+
+    @validate("routing_weights")
+    def _check_weights(self, proposal: dict[str, Any]) -> dict[str, float]:
+        try:
+            Weights.of(proposal["value"])
+        except ValueError as error:
+            raise TraitError(str(error)) from None
+        return dict(proposal["value"])
 
     @default("url")
     def _default_url(self) -> str:
@@ -119,7 +145,9 @@ class Kowalski(LoggingConfigurable):
 
     def open_cluster(self) -> Cluster:
         """Return the user's devices, not yet under watch."""
-        return Cluster(Path(self.known_devices), [*self.devices, *([self.url] if self.url else [])])
+        return Cluster(
+            Path(self.known_devices), [*self.devices, *(each for each in addresses(self.url) if each != EMBEDDED)]
+        )
 
     def run_settings(self, options: Mapping[str, Any]) -> RunSettings:
         """Return the settings of one run, whose own `options` go before the configured ones."""

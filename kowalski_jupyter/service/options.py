@@ -65,7 +65,7 @@ _LIMITS: dict[str, tuple[Check, str]] = {
 
 _OPTIONS: dict[str, tuple[Check, str]] = {
     "model": (_text, "a model's id or the path of a .gguf file"),
-    "url": (_text, "a server's base URL"),
+    "url": (_text, "a server's base URL, or several with commas"),
     "sub_model": (_text, "a model's id at the same server"),
     **_LIMITS,
     "depth": (_whole(0), "a whole number: 0 no sub-calls, 1 plain ones, from 2 on child runs"),

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kowalski_jupyter.models.base import ChatModel, ReadsAhead, Report
+from kowalski_jupyter.models.base import ChatModel, ReadsAhead, Report, routing
 from kowalski_jupyter.models.discover import ModelSettings, find_model
 from kowalski_jupyter.rlm.chat.prompts import choose_profile, opening
 from kowalski_jupyter.rlm.endpoints import OpenModel
@@ -25,6 +25,7 @@ class ModelRack:
     def __init__(self, find: FindModel = find_model) -> None:
         self._find = find
         self._opening: dict[ModelSettings, asyncio.Task[ChatModel]] = {}
+        self._retired: list[ChatModel] = []
         self._reports: dict[ModelSettings, list[Report]] = {}
         self._latest: ModelSettings | None = None
         self._detail = ""
@@ -40,12 +41,22 @@ class ModelRack:
         reports.append(report)
         try:
             task = self._opening.get(settings)
-            if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            if task is None or (task.done() and not self._serves(task)):
                 task = asyncio.create_task(self._make(settings))
                 self._opening[settings] = task
             return await asyncio.shield(task)
         finally:
             reports.remove(report)
+
+    def _serves(self, task: asyncio.Task[ChatModel]) -> bool:
+        """Tell whether what was made ready is there still; runs that wait for it to come back may go on doing so."""
+        if task.cancelled() or task.exception() is not None:
+            return False
+        routes = routing(task.result())
+        if routes is None or not routes.gone:
+            return True
+        self._retired.append(task.result())
+        return False
 
     def opener(self, settings: ModelSettings) -> OpenModel:
         """Return what opens the models of one run: the one of `settings`, and others by their ids at the same end."""
@@ -82,6 +93,8 @@ class ModelRack:
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if not isinstance(outcome, BaseException):
                 await outcome.aclose()
+        for model in self._retired:
+            await model.aclose()
 
     async def _make(self, settings: ModelSettings) -> ChatModel:
         def report(text: str, done: int | None, total: int | None) -> None:

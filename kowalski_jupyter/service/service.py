@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.cluster.cluster import Cluster
+from kowalski_jupyter.cluster.routing.router import Router
 from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
@@ -91,7 +92,10 @@ class Service:
             chosen=config.kernels,
         )
         self.cluster = cluster or config.open_cluster()
-        self._models = models or ModelRack(partial(find_model_on, self.cluster))
+        self.router = Router(
+            self.cluster, config.routing_weights, hedges=config.hedging, adds_replicas=config.add_replicas
+        )
+        self._models = models or ModelRack(partial(find_model_on, self.router))
         self._store = RunStore(config.store, room=config.room(), tell=_tell)
         self._replays: dict[str, Replay] = {}
         self._tails: set[asyncio.Task[None]] = set()
@@ -356,6 +360,7 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._kernels.close()
         await self._models.close()
+        await self.router.close()
         await self.cluster.close()
         await self._store.close()
 

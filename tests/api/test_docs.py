@@ -48,7 +48,7 @@ def test_the_examples_of_the_reference(serve: Callable[..., Desk], capsys: pytes
     assert [result.value for result in space["results"] if isinstance(result, Result)] == ["Paris", 3, False]
     assert "run_started\n" in said
     assert "run_finished\n" in said
-    assert "3 of 3\n" in said
+    assert "3 of 3 done" in said
 
 
 def test_the_example_of_the_readme(serve: Callable[..., Desk]) -> None:

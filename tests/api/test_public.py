@@ -14,7 +14,8 @@ METHODS = {
     "arun": "(self, question: 'str', context: 'Any' = None, /, **data: 'Any') -> 'Result'",
     "stream": "(self, question: 'str', context: 'Any' = None, /, **data: 'Any') -> 'AsyncIterator[Event]'",
     "batch": "(self, tasks: 'Iterable[Task]', *, max_parallel: 'int' = 4, "
-    "on_progress: 'Callable[[int, int], None] | None' = None) -> 'list[Result | RlmError]'",
+    "priorities: 'Sequence[int] | None' = None, name: 'str | None' = None, "
+    "on_progress: 'Callable[[Progress], None] | None' = None) -> 'Results'",
     "start": "(self, question: 'str', context: 'Any' = None, /, **data: 'Any') -> 'str'",
     "attach": "(self, run_id: 'str') -> 'Result'",
     "resume": "(self, run_id: 'str', data: 'Mapping[str, Any] | None' = None, *, turn: 'int | None' = None, "

@@ -16,6 +16,7 @@ import pytest
 
 from kowalski_jupyter import RLM, Result, RlmError
 from kowalski_jupyter.api.bundle import MIME_TYPE
+from kowalski_jupyter.api.progress import Progress
 from kowalski_jupyter.rlm.events import ApprovalAsked, ApprovalGiven, CellStarted, LimitsRaised, RunFinished
 from tests.service.conftest import Desk, until
 from tests.support.scripted_server import Reply, Request, ScriptedServer
@@ -298,8 +299,9 @@ def test_a_batch_keeps_order_and_loses_nothing_to_failures(serve: Serve) -> None
     progress: list[tuple[int, int]] = []
     threads: set[str] = set()
 
-    def on_progress(done: int, total: int) -> None:
-        progress.append((done, total))
+    def on_progress(now: Progress) -> None:
+        progress.append((now.done, now.total))
+        assert now.done + now.running + now.queued == now.total
         threads.add(threading.current_thread().name)
 
     tasks: list[Any] = [
@@ -335,14 +337,43 @@ def test_a_batch_runs_as_wide_as_asked_and_no_wider(serve: Serve) -> None:
 
 def test_an_empty_batch_is_empty() -> None:
     with RLM() as rlm:
-        assert rlm.batch([]) == []
+        assert list(rlm.batch([])) == []
         with pytest.raises(ValueError, match="max_parallel"):
             rlm.batch([], max_parallel=0)
 
 
-def test_ctrl_c_stops_all_of_a_batch(serve: Serve) -> None:
-    with ScriptedServer(by_question) as server:
-        desk = serve(server)
+def test_tasks_of_higher_priority_are_begun_first(serve: Serve) -> None:
+    with ScriptedServer(lambda _: "yes") as server:
+        serve(server)
+        with RLM() as rlm:
+            results = rlm.batch(["a?", "b?", "c?", "d?"], max_parallel=1, priorities=[0, 2, 1, 2])
+            with pytest.raises(ValueError, match="4 tasks and 1 priorities"):
+                rlm.batch(["a?", "b?", "c?", "d?"], priorities=[1])
+        asked = [request.payload["messages"][-1]["content"] for request in server.requests]
+
+    assert asked == ["b?", "d?", "c?", "a?"]
+    assert results.values == ["yes"] * 4
+
+
+def test_a_named_batch_asks_only_for_what_is_missing(serve: Serve) -> None:
+    with ScriptedServer(lambda _: "yes") as server:
+        serve(server)
+        with RLM() as rlm:
+            first = rlm.batch(["a?", "b?"], name="letters")
+            again = rlm.batch(["a?", "changed?", "c?"], name="letters")
+        asked = [request.payload["messages"][-1]["content"] for request in server.requests]
+
+    assert sorted(asked) == ["a?", "b?", "c?", "changed?"]
+    assert again.values == ["yes"] * 3
+    assert isinstance(first[0], Result)
+    assert isinstance(again[0], Result)
+    assert first[0].run == again[0].run
+
+
+def test_one_ctrl_c_lets_a_batch_finish_what_runs(serve: Serve) -> None:
+    seen: list[Progress] = []
+    with ScriptedServer(lambda _: Reply("yes", delay=1.0)) as server:
+        serve(server)
 
         def interrupt() -> None:
             server.wait_for(lambda: server.in_flight == 2)
@@ -352,7 +383,36 @@ def test_ctrl_c_stops_all_of_a_batch(serve: Serve) -> None:
         with RLM() as rlm:
             thread.start()
             with pytest.raises(KeyboardInterrupt):
-                rlm.batch(["slow"] * 20, max_parallel=2)
+                rlm.batch(
+                    [f"{number}?" for number in range(20)], max_parallel=2, name="stopped", on_progress=seen.append
+                )
+            thread.join()
+            assert [now.done for now in seen] == [0, 1, 2]
+            assert all(now.stopping for now in seen)
+            assert len(server.requests) == 2
+            assert (
+                rlm.batch([f"{number}?" for number in range(20)], max_parallel=20, name="stopped").values
+                == ["yes"] * 20
+            )
+        assert len(server.requests) == 20
+
+
+def test_ctrl_c_twice_stops_all_of_a_batch(serve: Serve) -> None:
+    with ScriptedServer(by_question) as server:
+        desk = serve(server)
+
+        def interrupt() -> None:
+            server.wait_for(lambda: server.in_flight == 2)
+            os.kill(os.getpid(), signal.SIGINT)
+            stopping.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        stopping = threading.Event()
+        thread = threading.Thread(target=interrupt)
+        with RLM() as rlm:
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                rlm.batch(["slow"] * 20, max_parallel=2, on_progress=lambda _: stopping.set())
         thread.join()
         server.wait_for(lambda: not server.in_flight)
         until(lambda: states(desk) == ["cancelled"] * 2)

@@ -91,3 +91,17 @@ def test_the_widget_shows_devices_and_what_becomes_of_them(notebook: Run, monkey
     assert "✓ studio: ok" in shown
     assert f"{SMALL}: ready" in shown
     assert pytest.approx(24 / 64) in [value for value in shown if isinstance(value, float)]
+
+
+def test_where_requests_went_and_why_is_said_in_words(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulated() as sim:
+        monkeypatch.setenv("KOWALSKI_DEVICES", sim.url)
+        monkeypatch.setenv("KOWALSKI_MODEL", SMALL)
+        cells = ("%rlm devices --why", "%%rlm -o answer\nSay something", "%rlm devices --why", "%rlm devices --how")
+        book = notebook(NO_URL, *cells, allow_errors=True)
+    before, _, why, wrong = book.cells[1:]
+
+    assert "Nothing was sent to several places yet" in printed(before)
+    assert "a turn went to exo on studio: the only one that answers: replies not measured yet" in printed(why)
+    assert "0 of 8 places taken" in printed(why)
+    assert "Usage: `%rlm devices [--why]`" in error_of(wrong)

@@ -17,6 +17,7 @@ from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.host import ThreadHost
 from kowalski_jupyter.service.request import RunRequest
 from kowalski_jupyter.service.socket.client import ServiceClient
+from tests.support.leaks import nothing_more
 from tests.support.scripted_server import ScriptedServer
 
 
@@ -76,6 +77,12 @@ def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
     while (left := new_children(before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    with nothing_more():
+        yield
 
 
 def new_children(before: set[int]) -> dict[int, str]:

@@ -48,9 +48,13 @@ class Poller:
 
     Args:
         client: asks.
+
+    Attributes:
+        tasks_at: when the list of tasks was asked for last, by a clock that only grows. Long prompts make it large.
     """
 
     def __init__(self, client: ExoClient) -> None:
+        self.tasks_at = 0.0
         self._client = client
         self._parts: dict[str, Any] = {}
         self._next: dict[str, float] = {}
@@ -90,6 +94,7 @@ class Poller:
         )
 
     async def _ask(self, url: str, names: tuple[str, ...]) -> None:
+        asked = time.monotonic()
         answers = await asyncio.gather(*(self._part(url, name) for name in names))
         if not self._whole and any(
             name == "instances" and part is None for name, part in zip(names, answers, strict=True)
@@ -106,6 +111,8 @@ class Poller:
                 self._parts = part.value if isinstance(part.value, dict) else {}
             else:
                 self._parts[name] = part.value
+            if name in {"tasks", _ALL}:
+                self.tasks_at = asked
             every, size = _EVERY.get(name, 1.0), 0 if part is None else part.size
             rate = _BYTES_PER_SECOND if every <= _OFTEN else _BYTES_PER_SECOND_SELDOM
             self._next[name] = now + max(every, size / rate)

@@ -103,7 +103,8 @@ def _tasks(tasks: object) -> Iterator[Task]:
         kind, body = tag(tagged)
         status = body.get("taskStatus")
         if kind == "TextGeneration" and status in _IN_FLIGHT:
-            yield Task(key, _text(body.get("instanceId")), _text(body.get("commandId")), status == "Running")
+            seed = _index(_body(body, "taskParams").get("seed"))
+            yield Task(key, _text(body.get("instanceId")), _text(body.get("commandId")), status == "Running", seed)
 
 
 def _items(mapping: object) -> Iterator[tuple[str, Any]]:

@@ -58,6 +58,8 @@ class Task:
     command: str
     """What exo calls the request in its reply's ``id``: so a request of ours is known."""
     running: bool
+    seed: int | None = None
+    """What it was sent with: so a request of ours is known before its reply has an ``id``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,16 +183,20 @@ class RunCalls:
     ) -> Any | Exception:
         """Answer one prompt when there is a place for it, and report it as events."""
         number = next(self._numbers)
-        started = time.monotonic()
+        started, waiting = time.monotonic(), True
         self._emit(SubcallStarted(self.cell, number, endpoint.model.name, prompt, key))
         reply, error, usage = known or "", "", None
         try:
             if known is None:
                 self._check(prompt, endpoint, options)
-                async with endpoint.places:
-                    self._emit(SubcallSent(number))
-                    started = time.monotonic()
-                    reply, usage = await self._ask(endpoint, prompt, number, options)
+
+                def sent() -> None:
+                    nonlocal started, waiting
+                    if waiting:
+                        waiting, started = False, time.monotonic()
+                        self._emit(SubcallSent(number))
+
+                reply, usage = await self._ask(endpoint, prompt, number, options, sent)
                 self._memo.put(key, reply)
             return read_reply(reply, options.schema) if options.schema else reply
         except (ModelError, MismatchError, SubcallError) as failure:
@@ -228,7 +232,7 @@ class RunCalls:
             )
 
     async def _ask(
-        self, endpoint: Endpoint, prompt: str, number: int, options: PromptOptions
+        self, endpoint: Endpoint, prompt: str, number: int, options: PromptOptions, sent: Callable[[], None]
     ) -> tuple[str, Usage | None]:
         """Return the reply to one prompt, asked again where it does not fulfil the schema."""
         messages = [Message("user", f"{prompt}\n\n{instruction(options.schema)}" if options.schema else prompt)]
@@ -238,7 +242,7 @@ class RunCalls:
             seed=self._settings.seed * 10_000 + number,
         )
         for left in reversed(range(_TRIES)):
-            reply, usage = await _complete(endpoint, messages, sampling)
+            reply, usage = await _complete(endpoint, messages, sampling, sent)
             if not options.schema or not left:
                 break
             try:
@@ -283,11 +287,15 @@ class RunCalls:
         return [task.result() for task in tasks]
 
 
-async def _complete(endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling) -> tuple[str, Usage | None]:
+async def _complete(
+    endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, sent: Callable[[], None]
+) -> tuple[str, Usage | None]:
     pieces: list[str] = []
     usage = None
-    async with aclosing(endpoint.stream(messages, sampling)) as deltas:
+    async with aclosing(endpoint.stream(messages, sampling, "subcall", sent)) as deltas:
         async for delta in deltas:
+            if delta.restarted:
+                pieces.clear()
             pieces.append(delta.text)
             usage = delta.usage or usage
     return strip_thoughts("".join(pieces)).strip(), usage

@@ -125,8 +125,13 @@ async def _summarise(history: History, endpoint: Endpoint, seed: int) -> str:
     *earlier, last = history.messages
     messages = [*earlier, Message(last.role, f"{last.content}\n\n{_ASK}")]
     sampling = Sampling(max_tokens=_SUMMARY_TOKENS, seed=seed)
-    async with endpoint.places, aclosing(endpoint.stream(messages, sampling)) as deltas:
-        return strip_thoughts("".join([delta.text async for delta in deltas])).strip()
+    pieces: list[str] = []
+    async with aclosing(endpoint.stream(messages, sampling, "fold")) as deltas:
+        async for delta in deltas:
+            if delta.restarted:
+                pieces.clear()
+            pieces.append(delta.text)
+    return strip_thoughts("".join(pieces)).strip()
 
 
 def _bound_names(code: str) -> tuple[str, ...]:

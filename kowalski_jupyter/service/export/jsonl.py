@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.service.store.rows import reasoning_of
 
 _E = TypeVar("_E", bound=ev.Event)
 
@@ -71,7 +72,7 @@ def _iterations(events: Sequence[ev.Event]) -> Iterator[dict[str, Any]]:
             "timestamp": _stamp(turn[0]),
             "prompt": [{"role": "user", "content": text} for text in said],
             "response": reply.text,
-            "reasoning": "".join(e.text for e in turn if isinstance(e, ev.ReplyDelta) and e.reasoning) or None,
+            "reasoning": reasoning_of(reply, events) or None,
             "finish_reason": reply.finish_reason,
             "code_blocks": [_block(cell, turn) for cell in turn if isinstance(cell, ev.CellStarted)],
             "final_answer": answered.text if answered else None,

@@ -49,10 +49,13 @@ class AsyncServiceClient:
         except httpx.HTTPError as error:
             raise lost(error) from error
 
-    async def answer(self, run_id: str) -> Any:
-        """Return the live value of a run's answer."""
-        sent = self._answers.pop(run_id, None) or read_answer(await self._request("GET", f"/runs/{run_id}/answer"))
-        return sent.value()
+    async def answer(self, run_id: str) -> SentAnswer:
+        """Return a run's answer."""
+        return self._answers.pop(run_id, None) or read_answer(await self._request("GET", f"/runs/{run_id}/answer"))
+
+    async def document(self, run_id: str) -> dict[str, Any]:
+        """Return a run as it is now (docs/run-format.md)."""
+        return dict((await self._request("GET", f"/runs/{run_id}")).json())
 
     async def steer(self, run_id: str, **word: Any) -> None:
         """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""

@@ -21,10 +21,11 @@ _SPREADS: Final[dict[str, Spread]] = {"auto": "auto", "pipeline": "pipeline", "t
 
 
 class _Devices(Handler):
-    """All devices, as they are now."""
+    """All devices, as they are now, and where the last requests went and why."""
 
     async def get(self) -> None:
-        self.finish(devices_document(await self.service.cluster.look()))
+        snapshot = await self.service.cluster.look()
+        self.finish({**devices_document(snapshot), "decisions": self.service.router.dispatcher.decisions.documents()})
 
 
 class _Models(Handler):

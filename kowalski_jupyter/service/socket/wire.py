@@ -23,6 +23,10 @@ class ServiceError(Exception):
     """The service refused, or is gone. The message is for the user."""
 
 
+class ServiceGoneError(ServiceError):
+    """The service does not answer, or no longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a service listens, and the token that it wants."""
@@ -113,12 +117,12 @@ def refusal(response: httpx.Response) -> ServiceError:
 
 def silence(error: httpx.HTTPError) -> ServiceError:
     """Return the error of a service that does not answer."""
-    return ServiceError(f"The kowalski service does not answer ({error}).")
+    return ServiceGoneError(f"The kowalski service does not answer ({error}).")
 
 
 def lost(error: httpx.HTTPError) -> ServiceError:
     """Return the error of a service that went away in the middle of a run."""
-    return ServiceError(f"The kowalski service went away during the run ({error}). Start it again and run again.")
+    return ServiceGoneError(f"The kowalski service went away during the run ({error}). Start it again and run again.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class StoredRun:
 def to_row(event: ev.Event, events: Sequence[ev.Event]) -> str:
     """Return an event of the list `events` as text. A reply takes the reasoning of its pieces with it."""
     data = event.to_json()
-    if isinstance(event, ev.ReplyFinished) and (reasoning := _reasoning(event, events)):
+    if isinstance(event, ev.ReplyFinished) and (reasoning := reasoning_of(event, events)):
         data[_REASONING] = reasoning
     return json.dumps(data)
 
@@ -50,11 +50,12 @@ def from_rows(rows: Iterable[str]) -> list[ev.Event]:
     return [dataclasses.replace(event, seq=number) for number, event in enumerate(events, 1)]
 
 
-def _reasoning(reply: ev.ReplyFinished, events: Sequence[ev.Event]) -> str:
+def reasoning_of(reply: ev.ReplyFinished, events: Sequence[ev.Event]) -> str:
+    """Return the thoughts that came before a reply in the list `events`."""
     pieces: list[str] = []
     for number in range(reply.seq - 2, -1, -1):
         event = events[number]
-        if isinstance(event, ev.TurnStarted):
+        if isinstance(event, ev.TurnStarted | ev.ReplyRestarted):
             break
         if isinstance(event, ev.ReplyDelta) and event.reasoning:
             pieces.append(event.text)

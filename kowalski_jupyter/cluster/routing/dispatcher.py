@@ -1,0 +1,228 @@
+"""Sends each request to the end that suits it best, and holds those for which there is no room."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kowalski_jupyter.cluster.routing.decisions import Decisions
+from kowalski_jupyter.cluster.routing.end import Condition, End
+from kowalski_jupyter.cluster.routing.queue import Queue, Waiting
+from kowalski_jupyter.cluster.routing.score import Figures, Wanted, Weights, cost, reasons
+from kowalski_jupyter.models.base import ModelError
+
+_TICK: Final = 0.1
+"""Seconds between two looks at what waits, besides those when something changes."""
+
+_SCANNED: Final = 32
+"""Waiting requests that are looked at behind the first for which there is no room."""
+
+_PATIENCE: Final = 0.5
+"""Seconds without any end before the user is told."""
+
+_REVIVE_EVERY: Final = 3.0
+
+
+class Dispatcher:
+    """Belongs to one event loop.
+
+    Args:
+        weights: the user's.
+
+    Attributes:
+        decisions: the last ones.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.decisions = Decisions()
+        self._queue = Queue()
+        self._ticking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._without: dict[Callable[[str], None], float] = {}
+        self._told: set[Callable[[str], None]] = set()
+        self._reviving: dict[End, asyncio.Task[None]] = {}
+
+    def waiting_for(self, end: End) -> list[Waiting]:
+        """Return the requests that wait for room at an end, or at others too."""
+        return [waiting for waiting in self._queue if end in waiting.ends]
+
+    async def place(
+        self, wanted: Wanted, ends: Sequence[End], tell: Callable[[str], None], *, again: bool = False
+    ) -> End:
+        """Return the end that a request goes to, as soon as there is one; it counts there as taken.
+
+        Args:
+            wanted: what is known of the request.
+            ends: where it may go.
+            tell: takes a line for the user, if it has to wait for an end to come back.
+            again: whether it was sent before, and lost.
+        """
+        if not self._queue and (chosen := self._choose(wanted, ends, 1)) is not None:
+            return chosen
+        waiting = Waiting(wanted, ends, tell, again, asyncio.get_running_loop().create_future())
+        self._queue.add(waiting)
+        if self._ticking is None or self._ticking.done():
+            self._ticking = asyncio.create_task(self._tick())
+        self.wake()
+        try:
+            return await waiting.placed
+        except BaseException:
+            if waiting.placed.done() and not waiting.placed.cancelled():
+                # It was given a place in the moment in which it was cancelled.
+                end = waiting.placed.result()
+                end.in_flight -= 1
+                end.breaker.left()
+                self.wake()
+            raise
+        finally:
+            self._queue.remove(waiting)
+
+    def spare(self, wanted: Wanted, ends: Sequence[End]) -> End | None:
+        """Return an end with room for a second attempt, taken for it; None while anything waits."""
+        return None if self._queue else self._choose(wanted, ends, 1)
+
+    def wake(self) -> None:
+        """Look at what waits: something has changed."""
+        placed, blocked = 0, 0
+        full: set[tuple[int, str]] = set()
+        for waiting in self._queue:
+            if waiting.placed.done():
+                continue
+            alike = (id(waiting.ends), waiting.wanted.kind)
+            chosen = None if alike in full else self._choose(waiting.wanted, waiting.ends, len(self._queue) - placed)
+            if chosen is not None:
+                placed += 1
+                waiting.placed.set_result(chosen)
+                self._back(waiting.tell, chosen)
+                continue
+            full.add(alike)
+            blocked += 1
+            if blocked > _SCANNED:
+                break
+
+    async def close(self) -> None:
+        """Stop looking. Whoever waits is cancelled by its own run."""
+        tasks = [task for task in (self._ticking, *self._reviving.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- choosing ----------------------------------------------------------------------------------------
+
+    def _choose(self, wanted: Wanted, ends: Sequence[End], queued: int) -> End | None:
+        """Return the best end that has room, taken; None if there is none, or if to wait for another is better."""
+        able = [(end, condition) for end in ends if (condition := end.condition()).slots and _fits(wanted, end)]
+        if not wanted.small:
+            able = [each for each in able if not each[1].small_only] or able
+        if wanted.avoid:
+            able = [each for each in able if each[0].key not in wanted.avoid] or able
+        if not able:
+            return None
+        known = [seconds for end, _ in able if (seconds := end.seconds(wanted.kind)) is not None]
+        typical = min(known, default=0.0)
+        free: list[tuple[float, int, End, Figures]] = []
+        soon: list[float] = []
+        for place, (end, condition) in enumerate(able):
+            if end.in_flight < end.room(condition):
+                pause = end.pause()
+                if pause > 0:
+                    soon.append(pause)
+                    continue
+                figures = end.figures(wanted, condition)
+                free.append((cost(figures, self.weights, typical), place, end, figures))
+        if soon and not free:
+            self._wake_in(min(soon))
+        if not free:
+            return None
+        _, _, chosen, figures = min(free, key=lambda each: each[:2])
+        faster = self._faster(wanted, chosen, able, queued)
+        if faster is not None:
+            return None
+        chosen.took(wanted)
+        self.decisions.note(wanted.kind, chosen.where, self._why(figures, able, free))
+        return chosen
+
+    def _faster(self, wanted: Wanted, chosen: End, able: Sequence[tuple[End, Condition]], queued: int) -> End | None:
+        """Return an end that is full and yet would have all that waits done sooner than `chosen` this one request."""
+        seconds = chosen.seconds(wanted.kind)
+        if seconds is None:
+            return None
+        for end, condition in able:
+            other = end.seconds(wanted.kind)
+            if end is not chosen and other is not None and other * (1 + queued / condition.slots) < seconds:
+                return end
+        return None
+
+    def _why(
+        self, figures: Figures, able: Sequence[tuple[End, Condition]], free: Sequence[tuple[float, int, End, Figures]]
+    ) -> str:
+        said = reasons(figures)
+        if len(able) == 1:
+            return f"the only one that answers: {said}"
+        return f"{said}; the best of {len(free)} with room" if len(free) > 1 else f"{said}; the others are full"
+
+    # -- waiting -----------------------------------------------------------------------------------------
+
+    def _wake_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.cancelled() or self._timer.when() <= loop.time():
+            self._timer = loop.call_later(seconds, self.wake)
+
+    async def _tick(self) -> None:
+        while self._queue:
+            await asyncio.sleep(_TICK)
+            self.wake()
+            now = time.monotonic()
+            lacking: dict[Callable[[str], None], str] = {}
+            for waiting in self._queue:
+                conditions = {end: end.condition() for end in waiting.ends}
+                for end, condition in conditions.items():
+                    if not condition.slots:
+                        self._revive(end, waiting.tell)
+                if not any(condition.slots for condition in conditions.values()):
+                    lacking[waiting.tell] = "; ".join(condition.why for condition in conditions.values())
+                if len(lacking) > _SCANNED:
+                    break
+            for tell, why in lacking.items():
+                since = self._without.setdefault(tell, now)
+                if tell not in self._told and now - since > _PATIENCE:
+                    self._told.add(tell)
+                    tell(f"No model answers now ({why}). The run waits until one does; interrupt the cell to stop it.")
+        self._without.clear()
+
+    def _back(self, tell: Callable[[str], None], end: End) -> None:
+        self._without.pop(tell, None)
+        if tell in self._told:
+            self._told.discard(tell)
+            tell(f"{end.where} answers again: the run goes on.")
+
+    def _revive(self, end: End, tell: Callable[[str], None]) -> None:
+        if end not in self._reviving:
+            self._reviving[end] = task = asyncio.create_task(self._bring_back(end, tell))
+            task.add_done_callback(lambda _: self._reviving.pop(end, None))
+
+    async def _bring_back(self, end: End, tell: Callable[[str], None]) -> None:
+        told: list[str] = []
+
+        def report(text: str, done: int | None, total: int | None) -> None:
+            del done, total
+            if not told:
+                told.append(text)
+                tell(f"{text}.")
+
+        try:
+            await end.revive(report)
+        except ModelError:
+            await asyncio.sleep(_REVIVE_EVERY)
+        else:
+            self.wake()
+            await asyncio.sleep(_TICK)
+
+
+def _fits(wanted: Wanted, end: End) -> bool:
+    return end.context_tokens is None or wanted.tokens <= end.context_tokens

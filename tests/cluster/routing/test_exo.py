@@ -1,0 +1,116 @@
+"""Replicas of one model in simulated clusters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from kowalski_jupyter.cluster.routing.scaling import Patience
+from kowalski_jupyter.exo_sim import Device, Model, Reply, Rule, Simulation
+from kowalski_jupyter.exo_sim.plan import Timings
+from kowalski_jupyter.exo_sim.records import Record
+from tests.cluster.routing.conftest import Open
+
+MODEL = "mlx-community/Small-1B-4bit"
+GIB = 1 << 30
+
+
+def most_at_once(records: list[Record]) -> dict[tuple[int, ...], int]:
+    """For each replica, the most requests that it had at a time."""
+    most: dict[tuple[int, ...], int] = {}
+    for record in records:
+        place = tuple(record.served_by)
+        others = [each for each in records if tuple(each.served_by) == place and each.started <= record.started]
+        now = sum((each.ended or 1e18) > record.started for each in others)
+        most[place] = max(most.get(place, 0), now)
+    return most
+
+
+def test_replicas_are_filled_evenly_though_the_master_counts_late(open_exo_pool: Open) -> None:
+    async def go() -> list[Record]:
+        timings = Timings(event_lag=0.05 * 10)
+        async with Simulation(
+            3, models=[Model(MODEL, size=GIB)], replies=Reply("ok", delay=1.0), speed=10, timings=timings
+        ) as sim:
+            for node in range(3):
+                await sim.place(MODEL, on=[node])
+            async with open_exo_pool(sim.urls[:1], MODEL, 3) as desk:
+                await desk.ask_many(48)
+                return await sim.requests()
+
+    records = asyncio.run(go())
+    counts = Counter(tuple(record.served_by) for record in records)
+    assert len(counts) == 3
+    assert max(counts.values()) - min(counts.values()) <= 10
+    # All at once would give one of them 24 or more.
+    assert max(most_at_once(records).values()) <= 16
+
+
+def test_two_clusters_are_one_model(open_exo_pool: Open) -> None:
+    async def go() -> tuple[int, int]:
+        how = {"models": [Model(MODEL, size=GIB)], "replies": Reply("ok", delay=0.1), "speed": 10.0}
+        async with Simulation(1, **how) as one, Simulation(1, first=2, **how) as two:
+            await one.place(MODEL)
+            await two.place(MODEL)
+            async with open_exo_pool([one.url, two.url], MODEL, 2) as desk:
+                assert desk.pool.width == 16
+                await desk.ask_many(64)
+                await one.inject("kill_node", node=0)
+                assert await desk.ask_many(32) == ["ok"] * 32
+                return len(await one.requests()), len(await two.requests())
+
+    first, second = asyncio.run(go())
+    assert first >= 16
+    assert second >= 48
+
+
+def test_a_device_on_battery_gets_small_work_only(open_exo_pool: Open) -> None:
+    async def go() -> tuple[list[Record], list[Record]]:
+        how = {"models": [Model(MODEL, size=GIB)], "replies": Rule(echo=True), "speed": 10.0}
+        air = Device(name="air", model="MacBook Air")
+        async with Simulation([air], **how) as one, Simulation([Device(name="studio")], first=2, **how) as two:
+            await one.place(MODEL)
+            await two.place(MODEL)
+            async with open_exo_pool([one.url, two.url], MODEL, 2) as desk:
+                await asyncio.gather(*(desk.ask(f"turn {n}", "root") for n in range(6)))
+                await asyncio.gather(*(desk.ask("word " * 3000 + str(n)) for n in range(6)))
+                large = await one.requests()
+                await asyncio.gather(*(desk.ask(f"small {n}") for n in range(16)))
+                return large, await one.requests()
+
+    large, all_of_it = asyncio.run(go())
+    assert large == []
+    assert all_of_it
+    assert all("small" in record.messages[-1]["content"] for record in all_of_it)
+
+
+def test_a_replica_is_added_while_many_wait_and_taken_away_afterwards(open_exo_pool: Open) -> None:
+    async def go() -> list[int]:
+        counts: list[int] = []
+        model = Model(MODEL, size=GIB, load_seconds=1.0)
+        async with Simulation(2, models=[model], replies=Reply("ok", delay=0.3), speed=10) as sim:
+            await sim.place(MODEL, on=[0])
+            patience = Patience(long=0.2, empty=0.2)
+            async with open_exo_pool(sim.urls[:1], MODEL, 1, adds_replicas=True, patience=patience) as desk:
+                await desk.ask_many(200)
+                counts.append(len((await sim.tell())["instances"]))
+                assert any("it is loaded on one more device" in line for line in desk.told)
+                async with asyncio.timeout(20):
+                    while len((await sim.tell())["instances"]) > 1:  # noqa: ASYNC110 (nobody tells)
+                        await asyncio.sleep(0.1)
+                counts.append(len((await sim.tell())["instances"]))
+        return counts
+
+    assert asyncio.run(go()) == [2, 1]
+
+
+def test_no_replica_is_added_unless_the_user_wants_it(open_exo_pool: Open) -> None:
+    async def go() -> int:
+        model = Model(MODEL, size=GIB, load_seconds=1.0)
+        async with Simulation(2, models=[model], replies=Reply("ok", delay=0.1), speed=10) as sim:
+            await sim.place(MODEL, on=[0])
+            async with open_exo_pool(sim.urls[:1], MODEL, 1, patience=Patience(long=0.1)) as desk:
+                await desk.ask_many(120)
+                return len((await sim.tell())["instances"])
+
+    assert asyncio.run(go()) == 1

@@ -1,0 +1,136 @@
+"""Runs with 200 sub-calls on a simulated cluster of which something fails: all that a real exo was seen to do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kowalski_jupyter.exo_sim import Simulation
+from kowalski_jupyter.exo_sim.records import Record
+from kowalski_jupyter.rlm import events as ev
+from tests.support.failing import MODEL, Ended, run_on, run_through, schedule, simulation
+
+CALLS = 200
+SUM = str(sum(range(CALLS)))
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault, its settings, and what the user reads of it (a regular expression; none where nobody need notice)."""
+
+    fault: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    told: str = ""
+
+
+ROWS = [
+    Row("kill_runner", {"node": 1}, r"failed|broke off"),
+    Row("kill_node", {"node": 2}, r"tower (stopped answering|broke off replies): \d+ sub-calls were sent again to exo"),
+    Row("kill_master", {}, r"is not loaded: exo is asked to load it"),
+    Row("kill_node", {"node": 0}, r"exo has a new master"),
+    Row("election", {}),
+    Row("election", {"master_changes": True}, r"exo has a new master, which knows nothing of it: \d+ sub-calls"),
+    Row("partition", {"node": 1}, r"mini stopped answering: \d+ sub-calls were sent again"),
+    Row("partition", {"node": 0, "seconds": 60}, r"the run goes on"),
+    Row("stop_node", {"node": 1}, r"mini (stopped answering|broke off replies)"),
+    Row("delete_instance", {"node": 1}, r"broke off replies: \d+ sub-calls"),
+    Row("zombie_stream", {"count": 5, "after": 1}),
+    Row("zombie_stream", {"count": 3}),
+    Row("empty_200", {"count": 5}, r"broke off replies: (5|\d) sub-calls"),
+    Row("partial_json", {"count": 5, "after": 1}, r"broke off replies"),
+    Row("error_chunk", {"count": 4}, r"failed: \d sub-calls|failed: a sub-call"),
+    Row("slow_node", {"node": 1, "factor": 3}),
+    Row("refuse_connections", {"node": 0}),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(map(str, (row.fault, *row.settings.values()))))
+def test_a_run_survives(row: Row, tmp_path: Path) -> None:
+    async def go() -> tuple[Ended, list[Record]]:
+        async with simulation(CALLS) as sim:
+            for node in range(3):
+                await sim.place(MODEL, on=[node])
+
+            async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
+                await answered(40)
+                await sim.inject(row.fault, **row.settings)
+
+            ended = await run_on(sim.url, tmp_path, disturb)
+            return ended, await sim.requests()
+
+    ended, records = asyncio.run(go())
+
+    check_right(ended)
+    assert re.search(row.told, "\n".join(ended.notices)), ended.notices
+    # Some requests were made again, and no sub-call more often than there is reason for.
+    asked = Counter(record.messages[-1]["content"] for record in records)
+    assert max(asked.values()) <= 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_survives_a_random_schedule(seed: int, tmp_path: Path) -> None:
+    check_right(asyncio.run(run_through(schedule(seed, CALLS), tmp_path, CALLS)))
+
+
+def check_right(ended: Ended, calls: int = CALLS) -> None:
+    """The answer is right, and nothing was lost or counted twice."""
+    assert ended.finished.state == "done", ended.finished.error
+    assert ended.value == str(sum(range(calls)))
+    finished = Counter(event.call for event in ended.of(ev.SubcallFinished))
+    assert finished == Counter(range(1, calls + 1))
+    assert Counter(event.call for event in ended.of(ev.SubcallSent)) == finished
+    assert not [event.error for event in ended.of(ev.SubcallFinished) if event.error]
+    usage = ended.run.trace.document()["usage"]
+    counted = sum(event.completion_tokens for event in ended.of(ev.SubcallFinished))
+    root = sum(event.completion_tokens for event in ended.of(ev.ReplyFinished))
+    assert usage["completion_tokens"] == counted + root
+    assert usage["subcalls"] == calls
+
+
+def test_a_run_waits_where_nothing_answers_and_goes_on_by_itself(tmp_path: Path) -> None:
+    async def go() -> Ended:
+        async with simulation(CALLS, nodes=1) as sim:
+            await sim.place(MODEL)
+
+            async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
+                await answered(40)
+                await sim.inject("kill_node", node=0)
+                await told(answered, sim)
+                await sim.inject("node_back", node=0)
+
+            return await run_on(sim.url, tmp_path, disturb)
+
+    async def told(answered: Callable[[int], Awaitable[None]], sim: Simulation) -> None:
+        del answered, sim
+        await asyncio.sleep(2)
+
+    ended = asyncio.run(go())
+
+    check_right(ended)
+    assert any(notice.startswith("No model answers now") for notice in ended.notices)
+    assert any(notice.endswith("answers again: the run goes on.") for notice in ended.notices)
+
+
+def test_a_run_that_waits_ends_at_its_time_limit(tmp_path: Path) -> None:
+    async def go() -> Ended:
+        async with simulation(CALLS, nodes=1) as sim:
+            await sim.place(MODEL)
+
+            async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
+                await answered(10)
+                await sim.inject("kill_node", node=0)
+
+            return await run_on(sim.url, tmp_path, disturb, limit=6.0)
+
+    ended = asyncio.run(go())
+
+    assert ended.finished.state == "failed"
+    assert "the limit of seconds is reached" in ended.finished.error
