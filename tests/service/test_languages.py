@@ -105,17 +105,18 @@ def test_small_models_get_one_block_and_the_prompt_that_was_measured(
     assert "share(" not in said
 
 
+@pytest.mark.parametrize("others", [(), ("bash",), FOREIGN])
 @pytest.mark.parametrize("profile", ["large_coder", "reasoning"])
 def test_prompts_speak_of_the_languages_that_are_there(
-    open_desk: Open, monkeypatch: pytest.MonkeyPatch, profile: str
+    open_desk: Open, monkeypatch: pytest.MonkeyPatch, profile: str, others: tuple[str, ...]
 ) -> None:
-    for others in ((), ("bash",), FOREIGN):
-        monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _, others=others: ("python", *others))
-        with ScriptedServer([fence("repl", "FINAL(1)")]) as server:
-            open_desk(server).ask("What?", {"notes": NOTES}, profile=profile)
-            said = server.requests[0].messages[0]["content"]
-        assert {language for language in FOREIGN if f"```{language}:" in said} == set(others)
-        assert ("share(" in said) == bool(others)
+    monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _: ("python", *others))
+    with ScriptedServer([fence("repl", "FINAL(1)")]) as server:
+        open_desk(server).ask("What?", {"notes": NOTES}, profile=profile)
+        said = server.requests[0].messages[0]["content"]
+
+    assert {language for language in FOREIGN if f"```{language}:" in said} == set(others)
+    assert ("share(" in said) == bool(others)
 
 
 def test_a_language_that_is_missing_is_told_to_the_model_and_to_the_user(
