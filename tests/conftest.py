@@ -19,7 +19,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the runs of tests, also of those in other processes, out of the user's own store."""
+    """Keep what tests store, also those in other processes, out of the user's own folders."""
     path = tmp_path / "store" / "runs.sqlite"
     monkeypatch.setenv("KOWALSKI_STORE", str(path))
+    monkeypatch.setenv("KOWALSKI_KNOWN_DEVICES", str(tmp_path / "store" / "devices.json"))
     return path

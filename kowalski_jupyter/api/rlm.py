@@ -9,10 +9,12 @@ from typing import Any
 
 from kowalski_jupyter.api.batch import Task, read_task, run_all
 from kowalski_jupyter.api.bundle import Document
+from kowalski_jupyter.api.connected import told
 from kowalski_jupyter.api.data import discard, make_aside, pack_all
+from kowalski_jupyter.api.devices import Devices
 from kowalski_jupyter.api.following import Following, OnUpdate, Step
 from kowalski_jupyter.api.result import Result, RlmError
-from kowalski_jupyter.api.runs import Runs, told
+from kowalski_jupyter.api.runs import Runs
 from kowalski_jupyter.api.schema import Schema, as_json_schema
 from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.rlm.events import Event
@@ -25,7 +27,7 @@ from kowalski_jupyter.service.socket.wire import ServiceError
 _CANCEL_SECONDS = 2.0
 
 
-class RLM(Runs):
+class RLM(Runs, Devices):
     """A recursive language model with its settings. Nothing is started before the first run.
 
     Runs happen in the Jupyter server if this is one of its kernels, else in a thread of this process. All values must

@@ -21,6 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("model", help="download the embedded model's weights now rather than at the first run")
     demo = commands.add_parser("demo", help="run a notebook from top to bottom and print its runs as they stream")
     demo.add_argument("notebook", type=Path, help="the notebook; it is saved with its outputs")
+    sim = commands.add_parser("sim", help="simulate an exo cluster on this machine, to try things and to break it")
+    sim.add_argument("--nodes", type=int, default=3, help="how many nodes (3)")
+    sim.add_argument("--model", action="append", help="a model to load, by exo's full name; may be given several times")
+    sim.add_argument("--port", type=int, default=52415, help="the port of every node; 0 takes a free one (52415)")
+    sim.add_argument(
+        "--forward", metavar="URL", help="an OpenAI-compatible server for the replies; without, they are echoes"
+    )
+    sim.add_argument("--forward-model", metavar="NAME", help="the model's name there")
+    sim.add_argument("--tokens-per-second", type=float, default=30.0, help="the pace of a reply (30)")
+    sim.add_argument("--speed", type=float, default=1.0, help="how much faster than exo the cluster waits (1)")
+    sim.add_argument("--phantom-nodes", type=int, default=0, help="further nodes that are only told of (0)")
     kernels = commands.add_parser("kernels", help="the languages that runs can use; `kernels add` installs more")
     adding = kernels.add_subparsers(dest="kernels_command").add_parser("add", help="install and try kernels")
     adding.add_argument("languages", nargs="*", choices=[[], *FOREIGN], metavar="LANGUAGE", help=", ".join(FOREIGN))
@@ -34,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _doctor()
     if given.command == "model":
         return _model()
+    if given.command == "sim":
+        return _sim(given)
     return _demo(given.notebook)
 
 
@@ -81,6 +94,23 @@ def _demo(notebook: Path) -> int:
     from kowalski_jupyter.cli.demo import run_notebook  # noqa: PLC0415 (each command loads its own)
 
     return run_notebook(notebook)
+
+
+def _sim(given: argparse.Namespace) -> int:
+    from kowalski_jupyter.cli.sim import run  # noqa: PLC0415 (each command loads its own)
+    from kowalski_jupyter.exo_sim.plan import Device, Forward, Model, Plan, Rule  # noqa: PLC0415 (as above)
+
+    pace = given.tokens_per_second
+    plan = Plan(
+        nodes=(Device(),) * given.nodes,
+        models=tuple(Model(name) for name in given.model or ["mlx-community/Test-1B-4bit"]),
+        speed=given.speed,
+        port=given.port,
+        phantoms=given.phantom_nodes,
+        rules=(Rule(echo=True, tokens_per_second=pace),),
+        forward=Forward(given.forward, given.forward_model, pace) if given.forward else None,
+    )
+    return run(plan, _say)
 
 
 def _say(text: str) -> None:

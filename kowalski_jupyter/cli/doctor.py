@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from jupyter_core.paths import jupyter_config_path, jupyter_path
 from jupyter_server.extension.config import ExtensionConfigManager
 
+from kowalski_jupyter.cluster.health import device_name
+from kowalski_jupyter.cluster.snapshot import Snapshot
 from kowalski_jupyter.kernels.base import KernelError
 from kowalski_jupyter.kernels.installed import find
 from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.models.discover import ModelSettings, survey
+from kowalski_jupyter.models.found import Found
 from kowalski_jupyter.service.config import Kowalski
+
+_TROUBLE: Final = {
+    "stale": "its cluster has not heard of it for some seconds",
+    "unreachable": "it is in the cluster, but its API cannot be reached from here",
+    "lost": "it does not answer any more",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +43,19 @@ class Check:
 
 
 def examine(config: Kowalski | None = None) -> list[Check]:
-    """Look for models, kernels, the sandbox and both extensions. Takes under a second."""
+    """Look for models, devices, kernels, the sandbox and both extensions. Takes about a second."""
     config = config or Kowalski()
-    return [*_models(config), _kernel(), *_other_kernels(config), _sandbox(), _browser_extension(), _server_extension()]
+    with ThreadPoolExecutor(1) as aside:  # a notebook's own thread already runs an event loop
+        snapshot, found = aside.submit(asyncio.run, _look(config)).result()
+    return [
+        *_models(found),
+        *_devices(snapshot),
+        _kernel(),
+        *_other_kernels(config),
+        _sandbox(),
+        _browser_extension(),
+        _server_extension(),
+    ]
 
 
 def report(checks: Sequence[Check]) -> str:
@@ -49,15 +70,40 @@ def report(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def _models(config: Kowalski) -> list[Check]:
+async def _look(config: Kowalski) -> tuple[Snapshot, list[Found]]:
+    """Look for devices, and for models there and elsewhere."""
+    cluster = config.open_cluster()
+    try:
+        snapshot = await cluster.look()
+    finally:
+        await cluster.close()
     settings = ModelSettings(url=config.url or None, model=config.model or None, embedded=config.embedded)
-    with ThreadPoolExecutor(1) as aside:  # a notebook's own thread already runs an event loop
-        found = aside.submit(asyncio.run, survey(settings)).result()
+    for url in (url for key in snapshot.clusters for url in snapshot.urls(key)[:1]):
+        settings = dataclasses.replace(settings, exo_url=url)
+    return snapshot, await survey(settings)
+
+
+def _models(found: Sequence[Found]) -> list[Check]:
     some = any(each.ready for each in found)
     checks = [Check(f"model: {each.name}", each.ready, each.detail, each.fix, needed=False) for each in found]
     if not some:
         checks.append(Check("a model", ok=False, detail="none of the above answers", fix=checks[-1].fix))
     return checks
+
+
+def _devices(snapshot: Snapshot) -> list[Check]:
+    """Return a check for each device of the exo cluster, or one that says how to bring one in."""
+    checks = []
+    for health in snapshot.devices.values():
+        name, ok = f"device: {device_name(health.device)}", health.condition == "ok"
+        runs = [each for each in snapshot.instances.values() if health.device.id in each.instance.nodes]
+        models = ", ".join(f"{each.instance.model} ({each.problem or 'ready'})" for each in runs) or "no model loaded"
+        detail = f"{health.url}, {models}" if ok else _TROUBLE[health.condition]
+        checks.append(
+            Check(name, ok, detail, "" if ok else "see that exo runs on it, in the same network", needed=False)
+        )
+    lack = Check("devices", ok=False, detail="no exo cluster", fix="uv run exo, on any of your devices", needed=False)
+    return checks or [lack]
 
 
 def _kernel() -> Check:

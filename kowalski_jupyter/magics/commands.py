@@ -12,7 +12,7 @@ from IPython.display import display
 from kowalski_jupyter.api.bundle import run_bundle
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.api.rlm import RLM
-from kowalski_jupyter.magics import again, steering
+from kowalski_jupyter.magics import again, devices, steering
 from kowalski_jupyter.magics.arguments import USAGE, split
 from kowalski_jupyter.magics.session import Session
 
@@ -140,6 +140,33 @@ def _last(session: Session) -> Any:
     return session.last
 
 
+def _devices(session: Session) -> None:
+    """`%rlm devices`: the devices of the exo cluster, how they are, and what runs where."""
+    _say(devices.devices(session))
+
+
+def _watch(session: Session) -> Any:
+    """`%rlm watch`: the same, live, as a widget of the notebook."""
+    from kowalski_jupyter.magics.widget import DeviceWidget  # noqa: PLC0415 (seldom used)
+
+    return DeviceWidget(session.rlm())
+
+
+def _models(session: Session) -> None:
+    """`%rlm models`: what exo has loaded, has on a disk, and could load."""
+    _say(devices.models(session))
+
+
+def _load(session: Session, *words: str) -> None:
+    """`%rlm load MODEL [--sharding pipeline|tensor|auto] [--min-nodes N]`: have exo load a model."""
+    _say(devices.load(session, words))
+
+
+def _unload(session: Session, model: str) -> None:
+    """`%rlm unload MODEL`: have exo unload a model."""
+    _say(devices.unload(session, model))
+
+
 def _doctor(session: Session) -> None:
     """`%rlm doctor`: what is there, what is missing, and the command that fixes it."""
     from kowalski_jupyter.cli.doctor import examine, report  # noqa: PLC0415 (seldom used)
@@ -166,5 +193,10 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "replay": _replay,
     "export": _export,
     "last": _last,
+    "devices": _devices,
+    "watch": _watch,
+    "models": _models,
+    "load": _load,
+    "unload": _unload,
     "doctor": _doctor,
 }

@@ -7,20 +7,20 @@ from typing import Any, Final
 
 import httpx
 
-from kowalski_jupyter.models.transport import LoopbackTransport
+from kowalski_jupyter.models.transport import NearTransport
 from kowalski_jupyter.models.urls import api_base, is_loopback
 
 PATIENCE: Final = 2.0
 """Seconds for a question to a server about itself."""
 
 
-def near_transport(url: str, *, connect: float) -> LoopbackTransport | None:
+def near_transport(url: str, *, connect: float) -> NearTransport | None:
     """Return a transport for the server at `url` if that is on this machine; whoever asks for it closes it."""
-    return LoopbackTransport(connect) if is_loopback(url) and not _is_secure(url) else None
+    return NearTransport(connect) if is_loopback(url) and not _is_secure(url) else None
 
 
 def open_client(
-    url: str, api_key: str | None, *, connect: float, near: LoopbackTransport | None = None
+    url: str, api_key: str | None, *, connect: float, near: NearTransport | None = None
 ) -> httpx.AsyncClient:
     """Return a client for the server at `url`; whoever asks for it closes it.
 
@@ -36,6 +36,19 @@ def open_client(
         verify=secure,
         transport=near,
         trust_env=near is None,
+    )
+
+
+def open_near_client(*, connect: float) -> httpx.AsyncClient:
+    """Return a client for any number of servers in the user's own network; whoever asks for it closes it.
+
+    No proxy is asked for them. Like `open_client` it has no read timeout.
+    """
+    return httpx.AsyncClient(
+        headers={"Accept-Encoding": "identity"},
+        transport=NearTransport(connect),
+        verify=False,  # noqa: S501 (there is no TLS to it)
+        trust_env=False,
     )
 
 

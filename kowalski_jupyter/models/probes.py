@@ -12,7 +12,7 @@ from kowalski_jupyter.models.client import get_json, listed_models, open_client
 from kowalski_jupyter.models.exo import is_exo, look_for_exo
 from kowalski_jupyter.models.found import UNKNOWN_WIDTH, Found, Offer, unready
 from kowalski_jupyter.models.ollama import is_ollama, look_for_ollama
-from kowalski_jupyter.models.urls import ServerKind, api_base, origin, where_is
+from kowalski_jupyter.models.urls import ServerKind, api_base, is_loopback, origin, where_is
 
 LOCAL_CONNECT: Final = 0.3
 """Seconds to wait for a connection on this machine."""
@@ -26,14 +26,15 @@ GIVEN_PATIENCE: Final = 3.0
 
 async def probe_exo(url: str, model: str | None) -> Found:
     """Look for exo at `url`, with `model` or any loaded."""
-    async with open_client(url, None, connect=LOCAL_CONNECT) as client:
+    near = is_loopback(url)
+    connect, patience = (LOCAL_CONNECT, LOCAL_PATIENCE) if near else (GIVEN_PATIENCE, GIVEN_PATIENCE)
+    async with open_client(url, None, connect=connect) as client:
         node, models = await asyncio.gather(
-            get_json(client, f"{origin(url)}/node_id", LOCAL_PATIENCE),
-            listed_models(client, url, LOCAL_PATIENCE),
+            get_json(client, f"{origin(url)}/node_id", patience), listed_models(client, url, patience)
         )
         if not is_exo(node, models):
             return Found("exo", where_is(url, "exo"), there=False, ready=False, detail="not running", fix="uv run exo")
-        return await look_for_exo(client, url, model, LOCAL_PATIENCE)
+        return await look_for_exo(client, url, model, patience)
 
 
 async def probe_ollama(url: str, model: str | None) -> Found:

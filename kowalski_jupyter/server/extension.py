@@ -9,6 +9,7 @@ from jupyter_server.extension.application import ExtensionApp
 
 from kowalski_jupyter.server.activity import Activity
 from kowalski_jupyter.server.handlers import HANDLERS
+from kowalski_jupyter.server.metrics import Metrics
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
 from kowalski_jupyter.service.service import Service
@@ -26,6 +27,7 @@ class KowalskiExtension(ExtensionApp):
     _api: ApiServer | None = None
     _service: Service | None = None
     _activity: Activity | None = None
+    _metrics: Metrics | None = None
 
     def initialize_handlers(self) -> None:
         """Add the browser's endpoints."""
@@ -40,6 +42,8 @@ class KowalskiExtension(ExtensionApp):
         self._service = Service(Kowalski(parent=self), host="jupyter server")
         self._api = ApiServer(self._service)
         self._activity = Activity(self._service, settings)
+        self._service.cluster.start()
+        self._metrics = Metrics(self._service)
         settings["kowalski_service"] = self._service
         os.environ[SOCKET_VARIABLE] = str(self._api.socket)
         os.environ[TOKEN_VARIABLE] = self._api.token
@@ -48,6 +52,9 @@ class KowalskiExtension(ExtensionApp):
         """End runs, kernels and models. jupyter_server calls this while it shuts down."""
         os.environ.pop(SOCKET_VARIABLE, None)
         os.environ.pop(TOKEN_VARIABLE, None)
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
         if self._activity is not None:
             self._activity.close()
         if self._api is not None:

@@ -14,11 +14,13 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from kowalski_jupyter.rlm.steering import SteeringError
 from kowalski_jupyter.server.status import browser_status
+from kowalski_jupyter.service.devices import trends_document
 from kowalski_jupyter.service.service import Service, UnknownRunError
 from kowalski_jupyter.service.steering import steer
 
 _SHORTEST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
+_DAY = 86_400.0
 
 
 class _ServiceHandler(APIHandler):
@@ -81,6 +83,19 @@ class SteerHandler(_ServiceHandler):
             self.set_status(204)
 
 
+class TrendsHandler(_ServiceHandler):
+    """`GET devices/trends?seconds=N`: how the devices were lately."""
+
+    @web.authenticated
+    def get(self) -> None:
+        """Send the trends of all devices."""
+        try:
+            seconds = min(_DAY, max(1.0, float(self.get_query_argument("seconds", "600"))))
+        except ValueError:
+            raise web.HTTPError(400, "seconds is not a number") from None
+        self.finish(json.dumps(trends_document(self.service.cluster, seconds)))
+
+
 class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """`WS events`: an `IStatus` at once, at every change, and every two seconds."""
 
@@ -116,11 +131,12 @@ class EventsHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         changed = asyncio.Event()
         unwatch = self.service.watch(changed.set)
         try:
-            while True:
-                changed.clear()
-                await self.write_message(json.dumps(browser_status(self.service)))
-                await asyncio.sleep(_SHORTEST_PAUSE)
-                await _wait(changed, _LONGEST_PAUSE - _SHORTEST_PAUSE)
+            with self.service.cluster.looking():
+                while True:
+                    changed.clear()
+                    await self.write_message(json.dumps(browser_status(self.service)))
+                    await asyncio.sleep(_SHORTEST_PAUSE)
+                    await _wait(changed, _LONGEST_PAUSE - _SHORTEST_PAUSE)
         except WebSocketClosedError:
             return
         finally:
@@ -142,5 +158,6 @@ HANDLERS: list[tuple[str, type[JupyterHandler]]] = [
     (_RUN, RunHandler),
     (f"{_RUN}/cancel", CancelHandler),
     (f"{_RUN}/steer", SteerHandler),
+    ("kowalski/api/devices/trends", TrendsHandler),
     ("kowalski/api/events", EventsHandler),
 ]

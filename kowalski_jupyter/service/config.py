@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from traitlets import Bool, Dict, Float, Int, Unicode, default
+from traitlets import Bool, Dict, Float, Int, List, Unicode, default
 from traitlets.config import LoggingConfigurable
 
+from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.kernels.base import Limits
 from kowalski_jupyter.rlm.chat.prompts import PROFILES
 from kowalski_jupyter.rlm.settings import RunSettings
@@ -36,6 +37,15 @@ class Kowalski(LoggingConfigurable):
         1, min=0, help="How deep models may ask models: 0 not at all, 1 by plain sub-calls, from 2 on by child runs."
     ).tag(config=True)
     embedded = Bool(default_value=True, help="Whether the embedded model may be started.").tag(config=True)
+    devices = List(
+        Unicode(),
+        help="Addresses of devices that run exo, such as http://192.168.1.20:52415. One of a cluster is enough, and "
+        "none where exo runs on this machine or was found before. Default: KOWALSKI_DEVICES, with commas.",
+    ).tag(config=True)
+    known_devices = Unicode(
+        help="File of the addresses where devices have been found. Default: KOWALSKI_KNOWN_DEVICES, else in your state "
+        "folder."
+    ).tag(config=True)
     max_turns = Int(20, min=1, help="Replies the root model may give in a run.").tag(config=True)
     max_subcalls = Int(
         0, min=0, help="Sub-calls a run may make. 0: a hundred for each that its model works on at a time."
@@ -86,6 +96,15 @@ class Kowalski(LoggingConfigurable):
     def _default_store(self) -> str:
         return os.environ.get("KOWALSKI_STORE") or str(platformdirs.user_data_path("kowalski-jupyter") / "runs.sqlite")
 
+    @default("devices")
+    def _default_devices(self) -> list[str]:
+        return [each.strip() for each in os.environ.get("KOWALSKI_DEVICES", "").split(",") if each.strip()]
+
+    @default("known_devices")
+    def _default_known_devices(self) -> str:
+        given = os.environ.get("KOWALSKI_KNOWN_DEVICES")
+        return given or str(platformdirs.user_state_path("kowalski-jupyter") / "devices.json")
+
     @default("data_root")
     def _default_data_root(self) -> str:
         return str(platformdirs.user_cache_path("kowalski-jupyter") / "runs")
@@ -97,6 +116,10 @@ class Kowalski(LoggingConfigurable):
     def room(self) -> Room:
         """Return how much is kept of the runs that have ended."""
         return Room(self.keep_runs, int(self.keep_size * _GIB))
+
+    def open_cluster(self) -> Cluster:
+        """Return the user's devices, not yet under watch."""
+        return Cluster(Path(self.known_devices), [*self.devices, *([self.url] if self.url else [])])
 
     def run_settings(self, options: Mapping[str, Any]) -> RunSettings:
         """Return the settings of one run, whose own `options` go before the configured ones."""

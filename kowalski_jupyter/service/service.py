@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from kowalski_jupyter._version import __version__
+from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
@@ -33,7 +34,9 @@ from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.trace import Trace
 from kowalski_jupyter.rlm.tree import Resources
 from kowalski_jupyter.service.config import Kowalski
+from kowalski_jupyter.service.devices import devices_document
 from kowalski_jupyter.service.export.jsonl import to_jsonl
+from kowalski_jupyter.service.finding import find_model_on
 from kowalski_jupyter.service.listing import listing
 from kowalski_jupyter.service.machine import machine_status
 from kowalski_jupyter.service.rack import ModelRack
@@ -64,10 +67,17 @@ class Service:
         host: what owns this service, in words: ``jupyter server`` or ``this kernel``.
         kernels: where child kernels come from; by default a pool of its own.
         models: where chat models come from; by default a rack of its own.
+        cluster: the user's devices; by default those of the settings.
     """
 
     def __init__(
-        self, config: Kowalski, *, host: str, kernels: Kernels | None = None, models: ModelRack | None = None
+        self,
+        config: Kowalski,
+        *,
+        host: str,
+        kernels: Kernels | None = None,
+        models: ModelRack | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self.config = config
         self.host = host
@@ -80,11 +90,13 @@ class Service:
             unsandboxed=config.unsandboxed,
             chosen=config.kernels,
         )
-        self._models = models or ModelRack()
+        self.cluster = cluster or config.open_cluster()
+        self._models = models or ModelRack(partial(find_model_on, self.cluster))
         self._store = RunStore(config.store, room=config.room(), tell=_tell)
         self._replays: dict[str, Replay] = {}
         self._tails: set[asyncio.Task[None]] = set()
         self._watchers: set[Callable[[], None]] = set()
+        self.cluster.watch(self._changed)
 
     async def warm_up(self) -> None:
         """Have a child kernel started in the background: a client has come, and a run will follow."""
@@ -214,8 +226,7 @@ class Service:
         def listen(event: Event) -> None:
             live.trace.apply(event)
             self._store.note(live, event)
-            for watcher in list(self._watchers):
-                watcher()
+            self._changed()
             if isinstance(live.run, Run):
                 listener(live.run, event)
 
@@ -274,8 +285,7 @@ class Service:
                 live.log.take(event)
                 if isinstance(event, Answered):
                     live.run.answer = self._store.answer(live.id)
-            for watcher in list(self._watchers):
-                watcher()
+            self._changed()
 
     def record(self, run_id: str) -> list[Event]:
         """Return the events of a run so far. Raises `UnknownRunError`."""
@@ -289,12 +299,13 @@ class Service:
         return to_notebook(events) if form == "notebook" else to_jsonl(events)
 
     def status(self) -> dict[str, Any]:
-        """Return runs, model and machine (docs/run-format.md, `IStatus`)."""
+        """Return runs, model, machine and devices (docs/run-format.md, `IStatus`)."""
         return {
             "version": __version__,
             "runs": listing(self.runs.values(), self._store.runs(_RUNS_KEPT))[:_RUNS_KEPT],
             "model": self._models.status(),
             "machine": machine_status(),
+            **devices_document(self.cluster.snapshot),
         }
 
     @property
@@ -306,6 +317,10 @@ class Service:
         """Have `watcher` called at every change, until the function that this returns is called."""
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
+
+    def _changed(self) -> None:
+        for watcher in list(self._watchers):
+            watcher()
 
     def _past(self, run_id: str) -> Past:
         live = self.find(run_id)
@@ -341,12 +356,14 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._kernels.close()
         await self._models.close()
+        await self.cluster.close()
         await self._store.close()
 
     async def _execute(self, live: LiveRun, models: ModelSettings) -> None:
         assert isinstance(live.run, Run)  # noqa: S101 (only those have a task)
         try:
-            await live.run.execute()
+            with self.cluster.looking():
+                await live.run.execute()
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001 (already told as the run's end; the log gets the rest)

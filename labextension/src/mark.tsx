@@ -9,6 +9,7 @@ export type Mark =
   | 'stopped'
   | 'skipped'
   | 'folded'
+  | 'warning'
   | 'remembered';
 
 /** Outlines on a grid of 16 by 16. */
@@ -20,6 +21,7 @@ const PATHS: Record<Mark, string> = {
   stopped: 'M4.5 4.5h7v7h-7z',
   skipped: 'M3.5 4l4.5 4l-4.5 4M8.5 4l4.5 4l-4.5 4',
   folded: 'M2.5 8h11M5 2l3 3l3-3M5 14l3-3l3 3',
+  warning: 'M8 2.5L14 13.5H2zM8 6.5v3.5M8 12v.01',
   remembered: 'M3 3v4h4M3.5 7a5.3 5.3 0 1 1-.6 3.5'
 };
 

@@ -4,6 +4,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import { IRun } from './run/document';
 import { Api, Steering } from './server/api';
+import { Trends } from './server/devices';
 import { IStatus, parseStatus } from './server/status';
 import { Connection, IMonitor } from './tokens';
 
@@ -72,6 +73,10 @@ export class Monitor implements IMonitor, IDisposable {
 
   run(id: string): Promise<IRun> {
     return this._api.run(id);
+  }
+
+  trends(seconds: number): Promise<Trends> {
+    return this._api.trends(seconds);
   }
 
   cancel(id: string): Promise<void> {

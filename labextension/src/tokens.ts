@@ -4,6 +4,7 @@ import { ISignal } from '@lumino/signaling';
 
 import { IRun } from './run/document';
 import { Steering } from './server/api';
+import { Trends } from './server/devices';
 import { IStatus } from './server/status';
 
 export namespace CommandIDs {
@@ -19,7 +20,7 @@ export namespace CommandIDs {
  */
 export type Connection = 'idle' | 'connecting' | 'open' | 'lost' | 'missing';
 
-/** What the server extension tells about runs, the model and the machine. */
+/** What the server extension tells about runs, the model, the machine and the devices. */
 export interface IMonitor {
   readonly connection: Connection;
   /** The newest status; kept when the connection is lost. */
@@ -34,6 +35,8 @@ export interface IMonitor {
   refresh(): Promise<void>;
   /** Fetch one run in full. */
   run(id: string): Promise<IRun>;
+  /** Fetch how the devices were over the last `seconds`. */
+  trends(seconds: number): Promise<Trends>;
   /** Cancel a run that is going on. */
   cancel(id: string): Promise<void>;
   /** Steer a run that is going on; a refusal's message is for the user. */
@@ -42,5 +45,5 @@ export interface IMonitor {
 
 export const IMonitor = new Token<IMonitor>(
   'kowalski-jupyter:IMonitor',
-  'What the Kowalski server extension tells about runs, the model and the machine.'
+  'What the Kowalski server extension tells about runs, the model, the machine and the devices.'
 );

@@ -27,6 +27,11 @@ METHODS = {
     "events": "(self, run_id: 'str') -> 'list[Event]'",
     "document": "(self, run_id: 'str') -> 'Document'",
     "export": "(self, run_id: 'str', form: \"Literal['notebook', 'jsonl']\") -> 'bytes'",
+    "devices": "(self) -> 'dict[str, Any]'",
+    "models": "(self) -> 'list[dict[str, Any]]'",
+    "load": "(self, model: 'str', *, sharding: \"Literal['auto', 'pipeline', 'tensor']\" = 'auto', "
+    "min_nodes: 'int' = 1, on_progress: 'OnProgress | None' = None) -> 'dict[str, Any]'",
+    "unload": "(self, model: 'str') -> 'int'",
     "connect": "(self) -> 'str'",
     "status": "(self) -> 'dict[str, Any]'",
     "close": "(self) -> 'None'",

@@ -14,6 +14,7 @@ settings.mkdir(parents=True, exist_ok=True)
 
 c = get_config()  # noqa: F821 (traitlets puts it there)
 c.Kowalski.store = str(state / "runs.sqlite")
+c.Kowalski.known_devices = str(state / "devices.json")
 c.Application.log_level = "ERROR"
 c.ServerApp.ip = "127.0.0.1"
 c.ServerApp.port_retries = 0

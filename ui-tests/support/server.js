@@ -60,6 +60,8 @@ export function status(fields = {}) {
       memory_total: 24 * 1024 ** 3,
       memory_available: 17.5 * 1024 ** 3
     },
+    devices: [],
+    alerts: [],
     ...fields
   };
 }
@@ -69,7 +71,7 @@ export function status(fields = {}) {
  *
  * Returns a handle: `send` a status, `drop` the connection, `refuse` requests with
  * an HTTP status from now on, and what was cancelled, steered and connected so far.
- * `documents` holds what runs look like in full, by id; `objection` is what a run
+ * `documents` holds what runs look like in full, by id; `trends` how devices were; `objection` is what a run
  * says to steering, if it does not take it.
  */
 export async function fakeServer(page, first = status()) {
@@ -79,6 +81,7 @@ export async function fakeServer(page, first = status()) {
     cancelled: [],
     steered: [],
     documents: {},
+    trends: {},
     objection: null,
     sockets: [],
     async send(next) {
@@ -117,6 +120,8 @@ export async function fakeServer(page, first = status()) {
           ? { status: 204 }
           : { status: 400, json: { error: fake.objection } }
       );
+    } else if (pathname.endsWith('/trends')) {
+      await route.fulfill({ json: fake.trends });
     } else if (pathname.endsWith('/status')) {
       await route.fulfill({ json: fake.status });
     } else {

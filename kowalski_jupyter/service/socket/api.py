@@ -6,24 +6,24 @@ the path. Closing the stream of a run cancels the run, unless it was detached.
 
 from __future__ import annotations
 
-import hmac
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_unix_socket
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import Application, RequestHandler
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.kernels.folders import OwnedFolder
 from kowalski_jupyter.rlm.events import Event
-from kowalski_jupyter.rlm.steering import SteeringError
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
+from kowalski_jupyter.service.socket import devices
+from kowalski_jupyter.service.socket.handler import Handler
 from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, answer_line
 from kowalski_jupyter.service.steering import steer
 
@@ -32,47 +32,11 @@ _PACE = 0.1
 
 _BODY_LIMIT = 64 << 20
 
-_STATUS = {BadRequestError: 400, SteeringError: 400, UnknownRunError: 404}
-"""Our errors, whose text is for the user, and the statuses that they are sent with."""
-
-
 _FORMS: dict[str, Literal["notebook", "jsonl"]] = {"notebook": "notebook", "jsonl": "jsonl"}
 
 
-class _Handler(RequestHandler):
-    """Base of the API's handlers: checks the token, turns our errors into JSON."""
-
-    service: Service
-    token: str
-
-    def initialize(self, service: Service, token: str) -> None:
-        self.service = service
-        self.token = token
-
-    def prepare(self) -> None:
-        given = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self.token.encode()):
-            raise HTTPError(403, reason="Wrong token")
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 (tornado's signature)
-        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
-        if status is not None:
-            self.set_status(status)
-            self.finish({"error": str(error)})
-        else:
-            self.finish({"error": self._reason})
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, (*_STATUS, StreamClosedError)):
-            super().log_exception(typ, value, tb)
-
-    def body(self) -> Any:
-        """Return the request's body, decoded."""
-        try:
-            return json.loads(self.request.body)
-        except ValueError as error:
-            raise BadRequestError(f"Not JSON: {error}.") from None
+class _Streaming(Handler):
+    """Base of what sends the events of a run."""
 
     async def stream(self, live: LiveRun, after: int = 0) -> None:
         """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
@@ -98,7 +62,7 @@ def _lines(batch: Sequence[Event]) -> str:
     return "".join(json.dumps(event.to_json()) + "\n" for event in batch) + "\n"
 
 
-class _Info(_Handler):
+class _Info(Handler):
     """What is here: version, host, and where a client may put packed data."""
 
     async def get(self) -> None:
@@ -106,14 +70,14 @@ class _Info(_Handler):
         await self.service.warm_up()
 
 
-class _Status(_Handler):
+class _Status(Handler):
     """Runs, model and machine."""
 
     def get(self) -> None:
         self.finish(self.service.status())
 
 
-class _Starting(_Handler):
+class _Starting(_Streaming):
     """Base of what starts a run and follows it."""
 
     live: LiveRun | None = None
@@ -160,7 +124,7 @@ class _Replay(_Starting):
         self.finish(self.service.replay_report(run_id))
 
 
-class _Run(_Handler):
+class _Run(Handler):
     """One run: its document, or its end."""
 
     def get(self, run_id: str) -> None:
@@ -171,21 +135,21 @@ class _Run(_Handler):
         self.set_status(204)
 
 
-class _Events(_Handler):
+class _Events(_Streaming):
     """Follow a run that is going on or has ended. Going away cancels nothing."""
 
     async def get(self, run_id: str) -> None:
         await self.stream(self.service.find(run_id), int(self.get_query_argument("after", "0")))
 
 
-class _Record(_Handler):
+class _Record(Handler):
     """The events of a run that there are so far."""
 
     def get(self, run_id: str) -> None:
         self.finish({"events": [event.to_json() for event in self.service.record(run_id)]})
 
 
-class _Steer(_Handler):
+class _Steer(Handler):
     """A word to a run that is going on."""
 
     def post(self, run_id: str) -> None:
@@ -193,7 +157,7 @@ class _Steer(_Handler):
         self.set_status(204)
 
 
-class _Export(_Handler):
+class _Export(Handler):
     """A run as a file."""
 
     def get(self, run_id: str) -> None:
@@ -204,7 +168,7 @@ class _Export(_Handler):
         self.finish(self.service.export(run_id, form))
 
 
-class _Answer(_Handler):
+class _Answer(Handler):
     """The answer's value as data; how it is encoded stands in a header."""
 
     def get(self, run_id: str) -> None:
@@ -245,6 +209,7 @@ class ApiServer:
                     (f"{run}/resume", _Resume, context),
                     (f"{run}/replay", _Replay, context),
                     (f"{run}/export", _Export, context),
+                    *((path, handler, context) for path, handler in devices.HANDLERS),
                 ],
                 log_function=_no_log,
             ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -134,6 +135,37 @@ class ServiceClient:
                 return document
             time.sleep(_POLL_SECONDS)
 
+    def devices(self) -> dict[str, Any]:
+        """Return all devices as they are now, and alerts (docs/run-format.md, `IDevices`)."""
+        return dict(self._request("GET", "/devices").json())
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models that exo knows (docs/run-format.md, `IKnownModel`)."""
+        return list(self._request("GET", "/models").json()["models"])
+
+    def load(
+        self, model: str, sharding: str, min_nodes: int, on_progress: Callable[[str, int | None, int | None], None]
+    ) -> dict[str, Any]:
+        """Have a model loaded, and return its instance when it is ready.
+
+        Raises:
+            ServiceError: it cannot be loaded; the text says why.
+        """
+        wanted = {"model": model, "sharding": sharding, "min_nodes": min_nodes}
+        with self._opened("POST", "/models/load", json=wanted) as response:
+            for line in response.iter_lines():
+                said = json.loads(line)
+                if "error" in said:
+                    raise ServiceError(said["error"])
+                if "instance" in said:
+                    return dict(said["instance"])
+                on_progress(said["text"], said["done"], said["total"])
+        raise ServiceError("The kowalski service went away while the model was loaded.")
+
+    def unload(self, model: str) -> int:
+        """Have a model unloaded; return how many instances that were."""
+        return int(self._request("POST", "/models/unload", json={"model": model}).json()["unloaded"])
+
     def status(self) -> dict[str, Any]:
         """Return runs, model and machine."""
         return dict(self._request("GET", "/status").json())
@@ -161,12 +193,17 @@ class ServiceClient:
 
     @contextmanager
     def _stream(self, method: str, path: str, **options: Any) -> Opened:
+        with self._opened(method, path, **options) as response:
+            yield _batches(response, self._answers)
+
+    @contextmanager
+    def _opened(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
         try:
             with self._http.stream(method, path, **options) as response:
                 if response.is_error:
                     response.read()
                     raise refusal(response)
-                yield _batches(response, self._answers)
+                yield response
         except httpx.HTTPError as error:
             raise lost(error) from error
 

@@ -3,6 +3,7 @@ import React from 'react';
 import { useTrans } from '../context';
 import { formatGigabytes, formatPercent } from '../format';
 import { IMachine } from '../server/status';
+import { Meter } from './meter';
 
 /** This machine's load and memory, each in words and as a bar. */
 export function Machine(props: { machine: IMachine }): React.JSX.Element {
@@ -30,31 +31,6 @@ export function Machine(props: { machine: IMachine }): React.JSX.Element {
           formatGigabytes(memory_total)
         )}
       />
-    </div>
-  );
-}
-
-function Meter(props: {
-  name: string;
-  share: number;
-  words: string;
-}): React.JSX.Element {
-  const { name, share, words } = props;
-  const percent = Math.round(share * 100);
-  return (
-    <div className="kowalski-meter">
-      <span>{name}</span>
-      <span>{words}</span>
-      <div
-        role="meter"
-        aria-label={name}
-        aria-valuemin={0}
-        aria-valuemax={100}
-        aria-valuenow={percent}
-        aria-valuetext={words}
-      >
-        <div style={{ width: `${percent}%` }} />
-      </div>
     </div>
   );
 }

@@ -9,12 +9,13 @@ import { IStatus } from '../server/status';
 import { IMonitor } from '../tokens';
 import { ConnectionNote } from './connection';
 import { useMonitor } from './hooks';
+import { Devices } from './devices';
 import { Machine } from './machine';
 import { Model } from './model';
 import { RunDetails } from './details';
 import { Runs } from './runs';
 
-/** The side panel: runs, the model in use, this machine. */
+/** The side panel: runs, the model in use, the devices, this machine. */
 export class Panel extends ReactWidget {
   constructor(
     private readonly _monitor: IMonitor,
@@ -153,6 +154,13 @@ function Overview(props: {
       </Section>
       <Section title={trans.__('Model')}>
         <Model model={status.model} />
+      </Section>
+      <Section title={trans.__('Devices')}>
+        <Devices
+          devices={status.devices}
+          alerts={status.alerts}
+          monitor={monitor}
+        />
       </Section>
       <Section title={trans.__('This machine')}>
         <Machine machine={status.machine} />

@@ -4,6 +4,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { IRun } from '../run/document';
 import { isUnreadable, parseRun } from '../run/parse';
 import { isObject } from '../run/reading';
+import { parseTrends, Trends } from './devices';
 import { IStatus, parseStatus } from './status';
 
 const API = 'kowalski/api';
@@ -47,6 +48,11 @@ export class Api {
       throw new Error('The server sent a run that cannot be read.');
     }
     return run;
+  }
+
+  /** How the devices were over the last `seconds`; throws as `status` does. */
+  async trends(seconds: number): Promise<Trends> {
+    return parseTrends(await this._json(`devices/trends?seconds=${seconds}`));
   }
 
   /** Cancel a run that is going on; throws as `status` does. */

@@ -17,6 +17,7 @@ import {
   readOptionalText,
   readText
 } from '../run/reading';
+import { IAlert, IDevice, readAlert, readDevice } from './devices';
 
 export interface IStatus {
   /** The version of the Python package. */
@@ -26,6 +27,9 @@ export interface IStatus {
   /** Null until a model was asked for. */
   readonly model: IModelStatus | null;
   readonly machine: IMachine;
+  readonly devices: readonly IDevice[];
+  /** Those that go on first, then the newest first. */
+  readonly alerts: readonly IAlert[];
 }
 
 export interface IRunSummary {
@@ -87,7 +91,9 @@ export function parseStatus(data: unknown): IStatus | null {
       cores: readNumber(machine.cores),
       memory_total: readNumber(machine.memory_total),
       memory_available: readNumber(machine.memory_available)
-    }
+    },
+    devices: readObjects(data.devices, readDevice),
+    alerts: readObjects(data.alerts, readAlert)
   };
 }
 

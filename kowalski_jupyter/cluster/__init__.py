@@ -1,0 +1,1 @@
+"""The user's devices: found, watched, loaded with models. Knows no Jupyter."""
