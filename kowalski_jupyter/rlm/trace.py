@@ -94,7 +94,7 @@ class _Turn:
 
     def shown(self, now: float, limit: int) -> _Kept:
         """Return the turn's document: a long run is shown ten times a second, and few of its turns change."""
-        if self.kept is None or self.kept.limit != limit or self.state != "done":
+        if self.kept is None or self.kept.limit != limit or self.kept.document["state"] != "done":
             document = self._document(now, limit)
             self.kept = _Kept(limit, document, len(json.dumps(document)))
         return self.kept
