@@ -187,15 +187,15 @@ class Cluster:
             except Exception:  # noqa: BLE001 (logged)
                 # Whatever a device says, the watch goes on.
                 _log.exception("A look at the cluster failed by a fault of ours")
-            await self._drop_doubles()
+            await self._tidy()
             self._publish()
 
-    async def _drop_doubles(self) -> None:
-        """Drop what was two clusters and is one now: two halves have found each other again."""
+    async def _tidy(self) -> None:
+        """Drop clusters that are gone, and what was two and is one now: two halves have found each other again."""
         kept: list[Watch] = []
         for watch in self._watches:
             there = {node for each in kept for node in each.state.devices}
-            if there & watch.state.devices.keys():
+            if watch.over or there & watch.state.devices.keys():
                 await watch.close()
             else:
                 kept.append(watch)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kowalski_jupyter.cluster import watch
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.snapshot import Snapshot
 from tests.cluster.nodes import SMOL, Nodes
@@ -322,5 +323,26 @@ def test_requests_are_told_apart_as_ours_and_others(nodes: Nodes, known: Path) -
             nodes.tell()
             health = (await cluster.look()).instances[instance]
             assert (health.ours, health.others, health.tokens_per_second) == (0, 2, 20.0)
+
+    run(go())
+
+
+def test_a_cluster_that_is_gone_for_long_is_forgotten_and_found_again(
+    nodes: Nodes, known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go() -> None:
+        async with watching(known, nodes.urls[0]) as cluster:
+            await cluster.look()
+            port = nodes.servers[nodes.ids[0]].port
+            for node in nodes.ids:
+                nodes.stop(node)
+            monkeypatch.setattr(watch, "_REMEMBER_SECONDS", 0.0)
+            snapshot = await until(cluster, lambda snapshot: not snapshot.clusters)
+            assert snapshot.devices == {}
+            monkeypatch.undo()
+            again = nodes.servers[nodes.ids[0]]
+            assert again.port == port
+            with again:
+                await until(cluster, lambda snapshot: snapshot.clusters)
 
     run(go())
