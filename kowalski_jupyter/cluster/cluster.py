@@ -40,6 +40,9 @@ _SEARCH: Final = 3.0
 _FIRST_SEARCH: Final = 0.45
 """Seconds that somebody who asks waits for the first cluster to be found and looked at."""
 
+_FIRST_WAYS: Final = 0.1
+"""Seconds more for the ways to its other nodes, of which there may be many."""
+
 
 class Cluster:
     """All clusters of the user's. Belongs to one event loop; begins to watch when it is first asked for something.
@@ -69,6 +72,7 @@ class Cluster:
         self._lookers = 0
         self._wanted = asyncio.Event()
         self._found = asyncio.Event()
+        self._reached = asyncio.Event()
         self._searched = asyncio.Event()
         self._looking = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,6 +137,10 @@ class Cluster:
         finally:
             for wait in waits:
                 wait.cancel()
+        if self._found.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_WAYS):
+                    await self._reached.wait()
 
     async def _search(self) -> None:
         """Search for clusters, for ever."""
@@ -157,12 +165,13 @@ class Cluster:
                 if watch.url is not None and not there & watch.state.devices.keys():
                     self._watches.append(watch)
                     self._publish()
+                    self._found.set()
         finally:
             if watch not in self._watches:
                 await watch.close()
         # The first look was for what can be shown at once.
         await self._look()
-        self._found.set()
+        self._reached.set()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -187,15 +196,15 @@ class Cluster:
             except Exception:  # noqa: BLE001 (logged)
                 # Whatever a device says, the watch goes on.
                 _log.exception("A look at the cluster failed by a fault of ours")
-            await self._drop_doubles()
+            await self._tidy()
             self._publish()
 
-    async def _drop_doubles(self) -> None:
-        """Drop what was two clusters and is one now: two halves have found each other again."""
+    async def _tidy(self) -> None:
+        """Drop clusters that are gone, and what was two and is one now: two halves have found each other again."""
         kept: list[Watch] = []
         for watch in self._watches:
             there = {node for each in kept for node in each.state.devices}
-            if there & watch.state.devices.keys():
+            if watch.over or there & watch.state.devices.keys():
                 await watch.close()
             else:
                 kept.append(watch)

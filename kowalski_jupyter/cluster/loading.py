@@ -84,11 +84,16 @@ async def wait_until_ready(
             await asyncio.sleep(_PAUSE)
 
 
-def _progress(health: InstanceHealth, where: str, download: Download | None) -> tuple[str, int | None, int | None]:
-    model = health.instance.model
-    if download is not None and not any(runner.state for runner in health.instance.runners):
-        return f"downloading {model} {where}", download.done, download.total
-    return f"loading {model} {where}: {health.problem}", None, None
+def _progress(health: InstanceHealth, where: str, download: Download | None) -> tuple[str, int, int]:
+    """Return how far it is, in bytes: of the download, then of the weights in memory."""
+    instance = health.instance
+    if download is not None and not any(runner.state for runner in instance.runners):
+        return f"downloading {instance.model} {where}", download.done, download.total
+    text = f"loading {instance.model} {where}"
+    if not any(runner.state == "Loading" for runner in instance.runners):
+        text += f": {health.problem}"
+    total = max(1, instance.size)
+    return text, int(instance.loaded * total), total
 
 
 async def _download(cluster: Cluster, snapshot: Snapshot, key: str, instance: Instance) -> Download | None:

@@ -53,9 +53,9 @@ class ClusterModels:
 
     async def known_as(self, model: str, cluster: str) -> str | None:
         """Return the id under which a cluster knows a model, given by it or by its last part; None if it does not."""
-        url = self._cluster.snapshot.clusters[cluster].url
+        health = self._cluster.snapshot.clusters.get(cluster)
         try:
-            return full_id(model, await self._known(url) if url else [])
+            return full_id(model, await self._known(health.url) if health is not None and health.url else [])
         except ModelError:
             return None
 

@@ -130,9 +130,9 @@ class Snapshot:
 
     def urls(self, cluster: str) -> list[str]:
         """Return base URLs where a request to that cluster can be sent, best first; empty if no node answers."""
-        asked = self.clusters[cluster].url
-        if asked is None:
+        health = self.clusters.get(cluster)
+        if health is None or health.url is None:
             return []
         able = [each for each in self.members(cluster) if each.url and each.condition == "ok"]
         able.sort(key=lambda each: each.round_trip if each.round_trip is not None else 1.0)
-        return list(dict.fromkeys([*(each.url for each in able if each.url), asked]))
+        return list(dict.fromkeys([*(each.url for each in able if each.url), health.url]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from kowalski_jupyter.cluster.exo.client import ExoClient, NodeSilentError
@@ -13,7 +12,10 @@ from kowalski_jupyter.cluster.reach import Reaches
 from kowalski_jupyter.cluster.snapshot import STALE_SECONDS, Condition
 
 _REMEMBER_SECONDS: Final = 600.0
-"""How long a device that went away is still shown."""
+"""How long a device that went away is still shown, and a cluster none of whose nodes answers is still asked."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for another node to take the place of the one that was asked."""
 
 
 class Watch:
@@ -40,23 +42,21 @@ class Watch:
         self.lost: dict[str, tuple[Device, float]] = {}
         self.returned: list[Device] = []
         self.reaches = Reaches(client)
+        self._client = client
         self._poller = Poller(client)
         self._places = {key: url}
         self._stamped = 0.0
         self._frozen = 0.0
+        self._answered = time.monotonic()
         self._gone: dict[str, Device] = {}
 
     async def look(self, *, fresh: bool = False) -> None:
         """Look at the cluster, through another of its nodes if the one that was asked is silent."""
-        for url in self._sources():
-            try:
-                state = await self._poller.look(url, fresh=fresh)
-            except NodeSilentError:
-                continue
-            self._take(url, state)
-            break
-        else:
-            self.url, self._gone = None, {}
+        if self.url is None or not await self._looked(self.url, fresh=fresh):
+            others = dict.fromkeys(place for place in self._places.values() if place != self.url)
+            url = await self._client.first_to_answer(others, _PATIENCE)
+            if url is None or not await self._looked(url, fresh=fresh):
+                self.url, self._gone = None, {}
         await self.reaches.check(self.state.devices.values(), self._places, urgent=self._silent())
         for node in self.state.devices:
             if place := self.reaches.url(node):
@@ -80,6 +80,11 @@ class Watch:
             return None
         return self.state.stamp - device.last_seen + self._frozen
 
+    @property
+    def over(self) -> bool:
+        """Whether no node has answered for so long that it is a matter of the search."""
+        return self.url is None and time.monotonic() - self._answered > _REMEMBER_SECONDS
+
     async def close(self) -> None:
         """Stop asking."""
         await self.reaches.close()
@@ -94,9 +99,13 @@ class Watch:
         """Addresses where nodes answer."""
         return self.reaches.urls
 
-    def _sources(self) -> Iterator[str]:
-        """Give the addresses to ask, each once: the one that was asked last, those that answer, those that did."""
-        yield from dict.fromkeys([*([self.url] if self.url else []), *self.reaches.urls, *self._places.values()])
+    async def _looked(self, url: str, *, fresh: bool) -> bool:
+        """Look through the node at `url`; return whether it answers."""
+        try:
+            self._take(url, await self._poller.look(url, fresh=fresh))
+        except NodeSilentError:
+            return False
+        return True
 
     def _take(self, url: str, state: ClusterState) -> None:
         before, self.state, self.url = self.state, state, url
@@ -107,6 +116,7 @@ class Watch:
         if state.stamp != before.stamp:
             self._stamped = now
         self._frozen = now - self._stamped
+        self._answered = now
         self._gone = {node: device for node, device in before.devices.items() if node not in state.devices}
 
     def _silent(self) -> list[str]:

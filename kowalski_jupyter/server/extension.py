@@ -49,15 +49,16 @@ class KowalskiExtension(ExtensionApp):
         os.environ[TOKEN_VARIABLE] = self._api.token
 
     async def stop_extension(self) -> None:
-        """End runs, kernels and models. jupyter_server calls this while it shuts down."""
+        """End runs, kernels and models. jupyter_server calls this while it shuts down, and may do so twice."""
         os.environ.pop(SOCKET_VARIABLE, None)
         os.environ.pop(TOKEN_VARIABLE, None)
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
-        if self._activity is not None:
-            self._activity.close()
-        if self._api is not None:
-            await self._api.close()
-        if self._service is not None:
-            await self._service.close()
+        metrics, activity, api, service = self._metrics, self._activity, self._api, self._service
+        self._metrics = self._activity = self._api = self._service = None
+        if metrics is not None:
+            metrics.close()
+        if activity is not None:
+            activity.close()
+        if api is not None:
+            await api.close()
+        if service is not None:
+            await service.close()

@@ -11,6 +11,7 @@ from kowalski_jupyter.cli import main
 from kowalski_jupyter.cli.doctor import Check, examine, report
 from kowalski_jupyter.service.config import Kowalski
 from tests.support.scripted_server import ScriptedServer
+from tests.support.simulated import simulated
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def test_a_server_that_answers_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         checks = examine()
 
     assert any(check.ok and "my-model" in check.detail for check in checks if check.name.startswith("model"))
+
+
+def test_devices_are_found_with_what_runs_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulated() as sim:
+        monkeypatch.setenv("KOWALSKI_DEVICES", sim.urls[2])
+        checks = examine(Kowalski(embedded=False))
+
+    devices = {check.name: check for check in checks if check.name.startswith("device: ")}
+    assert set(devices) == {"device: air", "device: box", "device: studio"}
+    assert devices["device: studio"].ok
+    assert devices["device: studio"].detail == f"{sim.urls[0]}, no model loaded"
+    (exo,) = [check for check in checks if check.name == "model: exo"]
+    assert "no model is loaded" in exo.detail
 
 
 @pytest.mark.usefixtures("bare")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kowalski_jupyter.cluster import watch
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.snapshot import Snapshot
 from tests.cluster.nodes import SMOL, Nodes
@@ -60,6 +61,11 @@ async def until(cluster: Cluster, holds: Callable[[Snapshot], Any]) -> Snapshot:
         unwatch()
 
 
+async def reached(cluster: Cluster, count: int = 3) -> Snapshot:
+    """Return the first snapshot that has so many devices whose API was reached."""
+    return await until(cluster, lambda snapshot: sum(bool(each.url) for each in snapshot.devices.values()) == count)
+
+
 def on_disk(known: Path) -> tuple[int, set[str]]:
     """The file's mode, and the addresses in it."""
     return stat.S_IMODE(known.stat().st_mode), {each["url"] for each in json.loads(known.read_text())["nodes"]}
@@ -75,7 +81,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 def test_one_address_is_enough_for_all_devices(nodes: Nodes, known: Path) -> None:
     async def go() -> None:
         async with watching(known, nodes.urls[1]) as cluster:
-            snapshot = await cluster.look()
+            snapshot = await reached(cluster)
             assert [each.url for each in map(snapshot.devices.get, nodes.ids) if each] == nodes.urls
             assert {each.condition for each in snapshot.devices.values()} == {"ok"}
             assert all(each.round_trip for each in snapshot.devices.values())
@@ -95,11 +101,11 @@ def test_a_cluster_on_this_machine_is_found_without_a_word(nodes: Nodes, known: 
 def test_tomorrow_it_is_found_though_its_first_node_is_off(nodes: Nodes, known: Path) -> None:
     async def go() -> None:
         async with watching(known, nodes.urls[0]) as cluster:
-            await cluster.look()
+            await reached(cluster)
         assert on_disk(known) == (0o600, set(nodes.urls))
         nodes.stop(nodes.ids[0])
         async with watching(known) as cluster:
-            snapshot = await cluster.look()
+            snapshot = await reached(cluster, 2)
             assert {each.url for each in snapshot.devices.values()} >= set(nodes.urls[1:])
 
     run(go())
@@ -127,7 +133,7 @@ def test_a_broken_list_of_known_nodes_is_written_anew(nodes: Nodes, known: Path,
 
     async def go() -> None:
         async with watching(known, nodes.urls[0]) as cluster:
-            await cluster.look()
+            await reached(cluster)
 
     run(go())
     assert on_disk(known)[1] == set(nodes.urls)
@@ -186,7 +192,7 @@ def test_an_instance_is_ready_only_while_all_its_devices_are_heard_of(nodes: Nod
 def test_a_lost_device_is_told_of_and_so_is_its_return(nodes: Nodes, known: Path) -> None:
     async def go() -> None:
         async with watching(known, nodes.urls[0]) as cluster:
-            await cluster.look()
+            await reached(cluster)
             gone = nodes.ids[2]
             nodes.stop(gone)
             nodes.hear_of(gone, seconds=9)
@@ -214,7 +220,7 @@ def test_a_lost_device_is_told_of_and_so_is_its_return(nodes: Nodes, known: Path
 def test_when_the_node_that_is_asked_dies_another_is_asked(nodes: Nodes, known: Path) -> None:
     async def go() -> None:
         async with watching(known, nodes.urls[0]) as cluster:
-            await cluster.look()
+            await reached(cluster)
             (key,) = cluster.snapshot.clusters
             nodes.stop(nodes.ids[0])
             snapshot = await cluster.look()
@@ -322,5 +328,26 @@ def test_requests_are_told_apart_as_ours_and_others(nodes: Nodes, known: Path) -
             nodes.tell()
             health = (await cluster.look()).instances[instance]
             assert (health.ours, health.others, health.tokens_per_second) == (0, 2, 20.0)
+
+    run(go())
+
+
+def test_a_cluster_that_is_gone_for_long_is_forgotten_and_found_again(
+    nodes: Nodes, known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go() -> None:
+        async with watching(known, nodes.urls[0]) as cluster:
+            await cluster.look()
+            port = nodes.servers[nodes.ids[0]].port
+            for node in nodes.ids:
+                nodes.stop(node)
+            monkeypatch.setattr(watch, "_REMEMBER_SECONDS", 0.0)
+            snapshot = await until(cluster, lambda snapshot: not snapshot.clusters)
+            assert snapshot.devices == {}
+            monkeypatch.undo()
+            again = nodes.servers[nodes.ids[0]]
+            assert again.port == port
+            with again:
+                await until(cluster, lambda snapshot: snapshot.clusters)
 
     run(go())

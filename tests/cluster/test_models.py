@@ -85,14 +85,18 @@ def test_the_catalogue_says_what_is_loaded_what_is_here_and_what_fits(known: Pat
 def test_a_model_is_loaded_while_its_progress_is_told(known: Path) -> None:
     async def go() -> None:
         async with simulated(known, speed=4.0) as (_, cluster):
-            said: list[str] = []
-            health = await cluster.models.load("large-70b-4bit", lambda text, *_: said.append(text))
+            said: list[tuple[str, int | None, int | None]] = []
+            health = await cluster.models.load("large-70b-4bit", lambda *news: said.append(news))
             assert health.ready
             assert health.instance.model == LARGE
             assert len(health.instance.nodes) == 2
-            assert said[0].startswith(f"loading {LARGE} on ")
-            assert any("loading, " in text and "%" in text for text in said)
-            assert said[-1].startswith(f"{LARGE} is ready on ")
+            (first, *steps, last) = said
+            assert first[0].startswith(f"loading {LARGE} on ")
+            assert last[0].startswith(f"{LARGE} is ready on ")
+            assert {total for _, _, total in steps} == {60 * GIB}
+            done = [step[1] or 0 for step in steps]
+            assert done == sorted(done)
+            assert 0 < done[len(done) // 2] < done[-1] == 60 * GIB
             assert len(said) == len(set(said)), "nothing is told twice"
 
     run(go())

@@ -31,8 +31,9 @@ def addresses(topology: object, network: object, source: str) -> dict[str, list[
     """
     port, near = httpx.URL(source).port or DEFAULT_PORT, is_loopback(source)
     found: dict[str, list[str]] = {}
-    for node, address, said in _edges(topology):
-        if near or not address.is_loopback:
+    for node, text, said in dict.fromkeys(_edges(topology)):  # each node is told of by all others
+        address = _ipv4(text)
+        if address is not None and (near or not address.is_loopback):
             _add(found, node, address, said or port)
     for node, address, kind in _interfaces(network):
         if not (address.is_loopback or (address.is_link_local and kind != "thunderbolt")):
@@ -47,8 +48,8 @@ def _add(found: dict[str, list[str]], node: str, address: ipaddress.IPv4Address,
         urls.append(url)
 
 
-def _edges(topology: object) -> Iterator[tuple[str, ipaddress.IPv4Address, int]]:
-    """Give node, address and port of each edge that leads to an address."""
+def _edges(topology: object) -> Iterator[tuple[str, str, int]]:
+    """Give node, address and port, or 0, of each edge that leads to an address."""
     connections = topology.get("connections") if isinstance(topology, dict) else None
     if isinstance(connections, list):  # up to 1.0.63
         for edge in connections:
@@ -62,13 +63,13 @@ def _edges(topology: object) -> Iterator[tuple[str, ipaddress.IPv4Address, int]]
                     yield from _edge(node, edge.get("sinkMultiaddr"))
 
 
-def _edge(node: object, sink: Any) -> Iterator[tuple[str, ipaddress.IPv4Address, int]]:
+def _edge(node: object, sink: Any) -> Iterator[tuple[str, str, int]]:
     if not isinstance(node, str) or not isinstance(sink, dict):
         return
     said = sink.get("ip_address") or sink.get("ipAddress") or _of_multiaddr(sink.get("address"))
-    address, port = _ipv4(said), sink.get("port")
-    if address is not None:
-        yield node, address, port if isinstance(port, int) and 0 < port < 1 << 16 else 0
+    port = sink.get("port")
+    if isinstance(said, str):
+        yield node, said, port if isinstance(port, int) and 0 < port < 1 << 16 else 0
 
 
 def _interfaces(network: object) -> Iterator[tuple[str, ipaddress.IPv4Address, str]]:

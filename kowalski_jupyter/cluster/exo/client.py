@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -85,6 +85,22 @@ class ExoClient:
         if not isinstance(part.value, str) or not 0 < len(part.value) <= 64 or not part.value.isalnum():  # noqa: PLR2004
             raise NotExoError(f"{url} is not exo.")
         return part
+
+    async def first_to_answer(self, urls: Iterable[str], patience: float) -> str | None:
+        """Return the first of some base URLs where exo answers, all being asked at once; None if none does in time."""
+        asking = {asyncio.create_task(self.node_id(url, patience)): url for url in urls}
+        try:
+            waiting = set(asking)
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if task.exception() is None:
+                        return asking[task]
+            return None
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     async def state(self, url: str, part: str = "", patience: float = PATIENCE) -> Part:
         """Return a part of the state, or all of it.

@@ -29,12 +29,12 @@ def jp_server_config(cluster: Simulation, tmp_path: Path) -> dict[str, Any]:
 
 
 async def devices_seen(jp_ws_fetch: Fetch) -> dict[str, Any]:
-    """The first status that tells of devices; that somebody listens is why they are looked at."""
+    """The first status that tells of devices that were all reached; that somebody listens is why they are looked at."""
     socket = await jp_ws_fetch("kowalski", "api", "events")
     try:
         while True:
             status = json.loads(await socket.read_message())
-            if status["devices"]:
+            if status["devices"] and all(device["url"] for device in status["devices"]):
                 return dict(status)
     finally:
         socket.close()
