@@ -4,6 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
+from tests.kernels.languages import missing
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which languages were left out, and why."""
+    left_out = {name: reason for name in FOREIGN if (reason := missing(name))}
+    ran = [LANGUAGES[name].title for name in FOREIGN if name not in left_out]
+    terminalreporter.write_line(f"Languages besides Python with a kernel here: {', '.join(ran) or 'none'}.")
+    for name, reason in left_out.items():
+        terminalreporter.write_line(f"Left out: {LANGUAGES[name].title} ({reason})")
+
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

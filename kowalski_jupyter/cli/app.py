@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kowalski_jupyter._version import __version__
+from kowalski_jupyter.kernels.languages import FOREIGN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sim.add_argument("--tokens-per-second", type=float, default=30.0, help="the pace of a reply (30)")
     sim.add_argument("--speed", type=float, default=1.0, help="how much faster than exo the cluster waits (1)")
     sim.add_argument("--phantom-nodes", type=int, default=0, help="further nodes that are only told of (0)")
+    kernels = commands.add_parser("kernels", help="the languages that runs can use; `kernels add` installs more")
+    adding = kernels.add_subparsers(dest="kernels_command").add_parser("add", help="install and try kernels")
+    adding.add_argument("languages", nargs="*", choices=[[], *FOREIGN], metavar="LANGUAGE", help=", ".join(FOREIGN))
+    adding.add_argument("--all", action="store_true", help="all of them")
     given = parser.parse_args(arguments)
+    if given.command == "kernels":
+        if given.kernels_command == "add" and not (given.all or given.languages):
+            adding.error("name a language, or give --all")
+        return _kernels(None if given.kernels_command is None else FOREIGN if given.all else given.languages)
     if given.command == "doctor":
         return _doctor()
     if given.command == "model":
@@ -47,6 +56,16 @@ def _doctor() -> int:
     checks = examine()
     _say(report(checks))
     return 0 if all(check.ok for check in checks if check.needed) else 1
+
+
+def _kernels(add_languages: Sequence[str] | None) -> int:
+    from kowalski_jupyter.cli.kernels import add, table  # noqa: PLC0415 (each command loads its own)
+    from kowalski_jupyter.service.config import Kowalski  # noqa: PLC0415 (each command loads its own)
+
+    if add_languages is None:
+        _say("\n".join(table(Kowalski())))
+        return 0
+    return 0 if add(add_languages, Kowalski(), _say) else 1
 
 
 def _model() -> int:
@@ -95,4 +114,4 @@ def _sim(given: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 (a command's output)
+    print(text, flush=True)  # noqa: T201 (a command's output, among that of programs it starts)

@@ -17,6 +17,8 @@ from jupyter_server.extension.config import ExtensionConfigManager
 from kowalski_jupyter.cluster.health import device_name
 from kowalski_jupyter.cluster.snapshot import Snapshot
 from kowalski_jupyter.kernels.base import KernelError
+from kowalski_jupyter.kernels.installed import find
+from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.models.discover import ModelSettings, survey
 from kowalski_jupyter.models.found import Found
@@ -45,7 +47,15 @@ def examine(config: Kowalski | None = None) -> list[Check]:
     config = config or Kowalski()
     with ThreadPoolExecutor(1) as aside:  # a notebook's own thread already runs an event loop
         snapshot, found = aside.submit(asyncio.run, _look(config)).result()
-    return [*_models(found), *_devices(snapshot), _kernel(), _sandbox(), _browser_extension(), _server_extension()]
+    return [
+        *_models(found),
+        *_devices(snapshot),
+        _kernel(),
+        *_other_kernels(config),
+        _sandbox(),
+        _browser_extension(),
+        _server_extension(),
+    ]
 
 
 def report(checks: Sequence[Check]) -> str:
@@ -98,6 +108,17 @@ def _devices(snapshot: Snapshot) -> list[Check]:
 
 def _kernel() -> Check:
     return Check("kernel: python", ok=True, detail=f"ipykernel {version('ipykernel')}")
+
+
+def _other_kernels(config: Kowalski) -> list[Check]:
+    checks = []
+    for name in FOREIGN:
+        installed = find(name, config.kernels.get(name, ""))
+        problem = LANGUAGES[name].problem()
+        detail = problem or (f"kernelspec {installed.name}" if installed else "not installed")
+        ok = installed is not None and not problem
+        checks.append(Check(f"kernel: {name}", ok, detail, f"jupyter kowalski kernels add {name}", needed=False))
+    return checks
 
 
 def _sandbox() -> Check:

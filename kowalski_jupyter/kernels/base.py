@@ -134,6 +134,14 @@ class Calls(Protocol):
         """Take the run's answer. The first one counts."""
         ...
 
+    async def share(self, name: str, value: Value) -> None:
+        """Keep a value for the run's code in other languages: plain JSON, or bytes. Raises if there is no room."""
+        ...
+
+    async def shared(self, name: str) -> Value:
+        """Return the value that is kept under `name`. Raises if there is none."""
+        ...
+
 
 class Kernel(Protocol):
     """A child kernel that belongs to one run."""
@@ -175,6 +183,10 @@ class Kernels(Protocol):
 
     async def start(self) -> None:
         """Begin to keep spares warm, in the background."""
+        ...
+
+    async def languages(self) -> Sequence[str]:
+        """Return the languages that can run here, ``python`` first."""
         ...
 
     async def acquire(

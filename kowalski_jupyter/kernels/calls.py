@@ -12,6 +12,8 @@ connection carries one request at a time. The calls:
 ``rlm_query_batched``        ``queries``, ``values``, ``options``,   list of ``{"kind": …, "size": …}`` (then the
                              the values' data in a row               data in a row) or ``{"error": …}``
 ``final``                    ``kind``, ``type``, ``text``, the data  true if this answer counts
+``share``                    ``name``, and as ``final``              true
+``shared``                   ``name``                                ``{"kind": …}``, then the data
 ============================ ======================================= ===========================================
 
 A query is ``{"question": text, "context": place in values, or null}``, and a value
@@ -162,6 +164,12 @@ class CallServer:
                 return Reply({"reply": items}, [answer.data for answer in answers if isinstance(answer, Value)])
             case "final":
                 return Reply({"reply": await self._take_final(value_of(request, payload))})
+            case "share":
+                await self._calls.share(valid(field(request, "name", str)), value_of(request, payload))
+                return Reply({"reply": True})
+            case "shared":
+                value = await self._calls.shared(valid(field(request, "name", str)))
+                return Reply({"reply": {"kind": value.kind}}, [value.data])
             case other:
                 raise BadRequestError(f"there is no call {other!r}")
 

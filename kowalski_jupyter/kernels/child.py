@@ -108,8 +108,7 @@ class ChildKernel:
             SandboxMissingError: there is no sandbox here.
             KernelError: it did not start.
         """
-        self._data.mkdir(parents=True, mode=0o700)
-        self._owned = OwnedFolder(self._data)
+        self._make_folder()
         reader, writer = os.pipe()
         prelude = str(Path(__file__).parent / "prelude") if self._unsandboxed else PRELUDE
         python = Python.probe(self._python)
@@ -139,6 +138,11 @@ class ChildKernel:
         except TimeoutError:
             raise KernelError(f"The child kernel did not start within {START_SECONDS:.0f} s.") from None
 
+    def _make_folder(self) -> None:
+        """Make the folder that the kernel's data is in."""
+        self._data.mkdir(parents=True, mode=0o700)
+        self._owned = OwnedFolder(self._data)
+
     async def load(self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function]) -> None:
         """Give the kernel its data, the way to its run, and the functions that the run allows.
 
@@ -166,6 +170,9 @@ class ChildKernel:
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
         """Run one cell; see `Kernel.execute`."""
+        return await self._execute(code, on_output, self._limits.cell_seconds)
+
+    async def _execute(self, code: str, on_output: OnOutput, seconds: float) -> CellResult:
         assert self._calls is not None  # noqa: S101 - loaded
         if self._cell is not None:
             await asyncio.wait([self._cell.done])
@@ -176,8 +183,8 @@ class ChildKernel:
             return CellResult("died", self._death or "the kernel has been closed")
         loop = asyncio.get_running_loop()
         self._calls.resume()
-        self._deadline = Deadline(self._limits.cell_seconds, self._on_deadline)
-        request = self._client.send("shell", "execute_request", {"code": code})
+        self._deadline = Deadline(seconds, self._on_deadline)
+        request = self._client.send("shell", "execute_request", self._content(code))
         cell = self._cell = _Cell(request, on_output, loop.create_future())
         try:
             await asyncio.shield(cell.done)
@@ -187,6 +194,10 @@ class ChildKernel:
             self._stop_cell("interrupted")
             raise
         return self._result(cell)
+
+    def _content(self, code: str) -> Mapping[str, Any]:
+        """Return the content of the request to run `code`."""
+        return {"code": code}
 
     async def close(self) -> None:
         """Kill the process tree, close the sockets, remove the files. A cancelled caller does not stop it."""
@@ -277,7 +288,7 @@ class ChildKernel:
         if cell.reply is not None and (cell.idle or cell.published == cell.reply.get("published")):
             for last in last_outputs(cell.reply):
                 self._take_output(cell, last)
-            self._finish()
+            self._complete()
 
     def _take_output(self, cell: _Cell, message: Mapping[str, Any]) -> None:
         output = output_of(message)
@@ -290,6 +301,10 @@ class ChildKernel:
             cell.on_output(output)
 
     # -- the running cell ------------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        """The cell has ended by itself, and everything that belongs to it has come."""
+        self._finish()
 
     def _finish(self) -> None:
         """The cell has ended, or its kernel has."""
@@ -337,10 +352,15 @@ class ChildKernel:
         if self._cell is None or self._client is None or self._cell.stopped_by is not None:
             return
         self._cell.stopped_by = status
-        self._interrupt = self._reply_to(self._client.send("control", "interrupt_request", {}))
+        self._ask_to_stop()
         why = f"its limit of {self._limits.cell_seconds:g} s" if status == "timeout" else "an interrupt"
         reason = f"the cell did not stop at {why}, so its kernel was ended; all variables are gone"
         self._kill_timer = asyncio.get_running_loop().call_later(POLITE_SECONDS, self._kill, reason)
+
+    def _ask_to_stop(self) -> None:
+        """Interrupt what the kernel does."""
+        assert self._client is not None  # noqa: S101 - a cell is running
+        self._interrupt = self._reply_to(self._client.send("control", "interrupt_request", {}))
 
     def _kill(self, reason: str) -> None:
         self._death = self._death or reason

@@ -22,8 +22,10 @@ def output_of(message: Mapping[str, Any]) -> Output | None:
             return Output("result", valid(text), omitted)
         case "display_data", {"data": {"text/plain": str(text)}}:
             return Output("display", valid(text), omitted)
-        case "error", {"traceback": [*lines]}:
+        case "error", {"traceback": [_, *_] as lines}:
             return Output("error", valid("\n".join(str(line) for line in lines)), omitted)
+        case "error", {"ename": str(name), "evalue": str(value)}:
+            return Output("error", valid(f"{name}: {value}"), omitted)
     return None
 
 

@@ -7,8 +7,9 @@ import logging
 import secrets
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -16,11 +17,13 @@ from . import cgroup
 from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits, SandboxMissingError
 from .child import ChildKernel
 from .folders import sweep
+from .foreign import ForeignKernel
+from .installed import available, find
+from .languages import LANGUAGES
 from .provisioner import PREFIX
 from .sandbox import Bubblewrap, Python
 from .zygote import Zygote, supported
 
-LANGUAGES = ("python",)
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +41,7 @@ class KernelPool:
         unsandboxed: Run without a sandbox: the user's decision, never a fallback.
         forks: Fork kernels from a zygote where that works. Else each starts from nothing.
         python: The interpreter of the kernels.
+        chosen: Names of kernelspecs by language, where the user has chosen one.
     """
 
     def __init__(
@@ -49,16 +53,19 @@ class KernelPool:
         unsandboxed: bool = False,
         forks: bool = True,
         python: str = sys.executable,
+        chosen: Mapping[str, str] | None = None,
     ) -> None:
         self._root = root
         self._limits = limits or Limits()
         self._spares = spares
         self._unsandboxed = unsandboxed
         self._python = python
+        self._chosen = dict(chosen or {})
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._warm: list[asyncio.Task[ChildKernel]] = []
         self._kernels: set[ChildKernel] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[Sequence[str]] | None = None
         self._closed = False
         self._zygote: Zygote | None = None
         self._forks = forks and not unsandboxed and supported()
@@ -71,6 +78,11 @@ class KernelPool:
     async def start(self) -> None:
         """Start the spares in the background. Without this the first `acquire` does."""
         self._refill()
+        self._looking = asyncio.create_task(self.languages())  # the first look takes most of a second
+
+    async def languages(self) -> Sequence[str]:
+        """Return what can run here; see `Kernels.languages`. Compilers are asked, so it is done on a thread."""
+        return await asyncio.to_thread(available, self._chosen)
 
     async def acquire(
         self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
@@ -80,7 +92,10 @@ class KernelPool:
             raise KernelError("The kernels have been shut down.")
         if language not in LANGUAGES:
             raise KernelError(f"There is no kernel for {language!r}. There are: {', '.join(LANGUAGES)}.")
-        kernel = await (self._start(data) if any(item.source for item in data) else self._take())
+        if language != "python":
+            kernel = await self._started(self._foreign(language, data))
+        else:
+            kernel = await (self._start(data) if any(item.source for item in data) else self._take())
         try:
             await kernel.load(data, calls, functions)
         except BaseException:
@@ -91,6 +106,8 @@ class KernelPool:
     async def close(self) -> None:
         """Close every kernel, used or spare, and wait until nothing is left."""
         self._closed = True
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
         starting, self._warm = self._warm, []
         for task in starting:
             task.cancel()
@@ -140,6 +157,23 @@ class KernelPool:
         return await self._launch(data, None)
 
     async def _launch(self, data: Sequence[DataItem], zygote: Zygote | None) -> ChildKernel:
+        return await self._started(ChildKernel(self._folder(), items=data, **self._options()), zygote)
+
+    def _foreign(self, language: str, data: Sequence[DataItem]) -> ForeignKernel:
+        """Return a kernel of another language that is not started yet."""
+        chosen = self._chosen.get(language, "")
+        installed = find(language, chosen)
+        if installed is None:
+            title = LANGUAGES[language].title
+            what = f"The kernel {chosen!r} that you chose is" if chosen else f"A kernel for {title} is"
+            raise KernelError(f"{what} not installed. `jupyter kowalski kernels add {language}` installs one.")
+        kind = LANGUAGES[language]
+        return ForeignKernel(self._folder(), language=kind, installed=installed, items=data, **self._options())
+
+    def _folder(self) -> Path:
+        return self._root / f"{PREFIX}{secrets.token_hex(6)}"
+
+    def _options(self) -> dict[str, Any]:
         if self._closed:
             raise KernelError("The kernels have been shut down.")
         if self._context is None:
@@ -147,15 +181,15 @@ class KernelPool:
             cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
-        kernel = ChildKernel(
-            self._root / f"{PREFIX}{secrets.token_hex(6)}",
-            context=self._context,
-            limits=self._limits,
-            python=self._python,
-            unsandboxed=self._unsandboxed,
-            items=data,
-            on_closed=self._kernels.discard,
-        )
+        return {
+            "context": self._context,
+            "limits": self._limits,
+            "python": self._python,
+            "unsandboxed": self._unsandboxed,
+            "on_closed": self._kernels.discard,
+        }
+
+    async def _started(self, kernel: ChildKernel, zygote: Zygote | None = None) -> ChildKernel:
         self._kernels.add(kernel)
         try:
             await kernel.start(zygote)

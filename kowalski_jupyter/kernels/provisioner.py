@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Bool, Instance
@@ -39,6 +40,7 @@ _PYTHON_ARGUMENTS = 3
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _EMPTY_SECONDS = 5.0
 """How long to wait for the system to see the last process of a control group off. What stays is swept later."""
+_ERRORS_KEPT = 2000
 _LONGEST_SOCKET = 100
 """Bytes of a socket's path; the systems' limits are 108 (Linux) and 104 (macOS)."""
 
@@ -60,6 +62,8 @@ class SandboxProvisioner(LocalProvisioner):
     cgroup: Cgroup | None = None
     _owned: OwnedFolder | None = None
     _first: int | None = None
+    _inside: int | None = None
+    _errors: bytes = b""
     _exited: asyncio.Future[None] | None = None
     _watched: int | None = None
 
@@ -122,6 +126,7 @@ class SandboxProvisioner(LocalProvisioner):
         try:
             first = int(json.loads(report)["child-pid"])
             self._first = os.pidfd_open(first)
+            self._inside = first
         except (ValueError, KeyError, OSError) as error:
             raise KernelError(f"The sandbox did not start. {await self.last_words()}".strip()) from error
         self.connection_info = cast(
@@ -153,6 +158,15 @@ class SandboxProvisioner(LocalProvisioner):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
+    def interrupt(self) -> None:
+        """Send SIGINT to the program that was started, which is the only child of a sandbox's first process."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self._inside is not None:
+                for process in psutil.Process(self._inside).children():
+                    process.send_signal(signal.SIGINT)
+            elif self.process is not None:
+                os.kill(self.process.pid, signal.SIGINT)
+
     async def cleanup(self, restart: bool = False) -> None:  # noqa: ARG002 - Jupyter's signature
         """Remove the folder, the control group and the descriptors. The process has to be gone."""
         if self._watched is not None:
@@ -163,6 +177,7 @@ class SandboxProvisioner(LocalProvisioner):
             os.close(self._first)
             self._first = None
         if self.process is not None and self.process.stderr is not None:
+            asyncio.get_running_loop().remove_reader(self.process.stderr.fileno())
             self.process.stderr.close()
         if self.cgroup is not None:
             with contextlib.suppress(TimeoutError):
@@ -178,8 +193,22 @@ class SandboxProvisioner(LocalProvisioner):
         if self.process is None or self.process.stderr is None:
             return ""
         os.set_blocking(self.process.stderr.fileno(), False)
-        words = self.process.stderr.read(1 << 16) or b""
-        return bytes(words)[-2000:].decode(errors="replace").strip()
+        self._errors += self.process.stderr.read(1 << 16) or b""
+        return self._errors[-_ERRORS_KEPT:].decode(errors="replace").strip()
+
+    def drain(self) -> None:
+        """Read what a kernel writes to its error output from now on, so that it never waits; the end is kept."""
+        if self.process is not None and self.process.stderr is not None:
+            os.set_blocking(self.process.stderr.fileno(), False)
+            asyncio.get_running_loop().add_reader(self.process.stderr.fileno(), self._read_errors)
+
+    def _read_errors(self) -> None:
+        assert self.process is not None  # noqa: S101 - it was there when reading began
+        assert self.process.stderr is not None  # noqa: S101 - as well
+        piece = self.process.stderr.read(1 << 16)
+        self._errors = (self._errors + (piece or b""))[-_ERRORS_KEPT:]
+        if piece == b"":
+            asyncio.get_running_loop().remove_reader(self.process.stderr.fileno())
 
     def _watch_process(self) -> None:
         """Learn of the process's end without polling, where the system can tell (Linux)."""

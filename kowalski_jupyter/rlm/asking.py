@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.endpoints import Endpoint
-from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted
+from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted, ReplyRestarted
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
 
 _LINE_ENDS = frozenset("\r\n")
@@ -33,6 +33,7 @@ async def ask(
     emit: Callable[[Event], None],
     languages: Collection[str] = (),
     on_block: Callable[[Block], None] | None = None,
+    several: bool = False,
 ) -> Asked:
     """Stream one reply.
 
@@ -46,6 +47,7 @@ async def ask(
         on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
             would be written without having seen its output, so the stream is closed when any comes. A reply that is
             lost after its block was whole is not asked for again.
+        several: call `on_block` with further blocks too, as long as each is in another language than the one before.
 
     Raises:
         ModelError: the reply failed before it held a whole block.
@@ -53,7 +55,7 @@ async def ask(
     started = time.monotonic()
     usage: Usage | None = None
     finish_reason = ""
-    coming = _Coming(turn, emit, languages, on_block)
+    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several) if on_block else None)
     try:
         async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
@@ -62,10 +64,12 @@ async def ask(
                 if coming.has_enough(delta):
                     finish_reason = "stop"
                     break
-                if coming.take(delta):
+                for block in coming.take(delta):
+                    assert on_block is not None  # noqa: S101 - nothing is looked for without it
+                    on_block(block)
                     await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
-        if coming.block is None:
+        if not coming.runs:
             raise
         finish_reason = "stop"
     text = "".join(coming.pieces)
@@ -84,56 +88,84 @@ async def ask(
 
 
 class _Coming:
-    """What has come of a reply, told as events. See `ask` for the arguments."""
+    """What has come of a reply, told as events.
 
-    def __init__(
-        self,
-        turn: int,
-        emit: Callable[[Event], None],
-        languages: Collection[str],
-        on_block: Callable[[Block], None] | None,
-    ) -> None:
+    Args:
+        turn: the turn's number.
+        emit: takes the events.
+        whole: finds the blocks that run, or None where none does.
+    """
+
+    def __init__(self, turn: int, emit: Callable[[Event], None], whole: _WholeBlocks | None) -> None:
         self.pieces: list[str] = []
         self.thoughts: list[str] = []
-        self.block: Block | None = None
         self._turn = turn
         self._emit = emit
-        self._languages = languages
-        self._on_block = on_block
+        self._whole = whole
         self._scanner = ReplyStream()
-        self._looked_at = 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether a block of it runs, so that it counts as it is."""
+        return self._whole is not None and bool(self._whole.last)
 
     def has_enough(self, delta: Delta) -> bool:
-        """Tell whether there is a block, and what comes now is only talk after it, or the reply begun anew."""
-        return self.block is not None and (delta.restarted or bool(delta.text.strip()))
-
-    def take(self, delta: Delta) -> bool:
-        """Take the next piece; tell whether it has set a block going."""
+        """Tell whether what comes now is only talk after the last block, or the reply begun anew after one has run."""
         if delta.restarted:
-            self.pieces, self.thoughts, self._scanner, self._looked_at = [], [], ReplyStream(), 0
+            return self.runs
+        return self._whole is not None and self._whole.enough and bool(delta.text.strip())
+
+    def take(self, delta: Delta) -> Iterator[Block]:
+        """Take the next piece, and yield the blocks that it ends and that run."""
+        if delta.restarted:
+            self.pieces, self.thoughts, self._scanner = [], [], ReplyStream()
+            if self._whole is not None:
+                self._whole.begin_anew()
             self._emit(ReplyRestarted(self._turn))
         if delta.reasoning:
             self.thoughts.append(delta.reasoning)
             self._emit(ReplyDelta(self._turn, delta.reasoning, reasoning=True))
         if not delta.text:
-            return False
+            return
         self.pieces.append(delta.text)
         self._emit(ReplyDelta(self._turn, delta.text))
         self._scanner.feed(delta.text)
-        if self._on_block is None or self.block is not None or _LINE_ENDS.isdisjoint(delta.text):
-            return False
-        ended = self._scanner.ended
-        if len(ended) > self._looked_at:
-            self.block = _first_block(ended[self._looked_at :], self._languages)
-            self._looked_at = len(ended)
-        if self.block is not None:
-            self._on_block(self.block)
-        return self.block is not None
+        if self._whole is not None and not self._whole.enough and not _LINE_ENDS.isdisjoint(delta.text):
+            yield from self._whole.new(self._scanner.ended)
 
 
-def _first_block(segments: Sequence[Segment], languages: Collection[str]) -> Block | None:
-    """Return the first block in one of the languages whose end has been seen."""
-    for segment in segments:
-        if segment.kind == "code" and segment.closed and segment.language in languages and segment.text.strip():
-            return Block(segment.language, segment.text)
-    return None
+class _WholeBlocks:
+    """Finds the blocks of a growing reply that run.
+
+    Attributes:
+        last: the language of the last one, or empty.
+        enough: whether no other will.
+    """
+
+    def __init__(self, languages: Collection[str], *, several: bool) -> None:
+        self.last = ""
+        self.enough = False
+        self._languages = languages
+        self._several = several
+        self._looked_at = 0
+
+    def begin_anew(self) -> None:
+        """Look at another reply, of which none has run yet."""
+        self._looked_at = 0
+
+    def begin_anew(self) -> None:
+        """Look at another reply."""
+        self._looked_at = 0
+
+    def new(self, ended: Sequence[Segment]) -> Iterator[Block]:
+        """Yield those that have come since the last time; `ended` are the segments whose end has been seen."""
+        fresh, self._looked_at = ended[self._looked_at :], len(ended)
+        for segment in fresh:
+            if segment.kind != "code" or not segment.closed or segment.language not in self._languages:
+                continue
+            if self.enough or not segment.text.strip():
+                continue
+            if segment.language != self.last:
+                yield Block(segment.language, segment.text)
+            self.enough = not self._several or segment.language == self.last
+            self.last = segment.language

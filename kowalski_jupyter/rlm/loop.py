@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from kowalski_jupyter.kernels.base import DataItem, Kernel, Output, Value
+from kowalski_jupyter.kernels.base import DataItem, Output, Value
 from kowalski_jupyter.models.base import Message, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.asking import ask
@@ -19,7 +19,8 @@ from kowalski_jupyter.rlm.chat.folding import make_room, note_of
 from kowalski_jupyter.rlm.chat.history import History
 from kowalski_jupyter.rlm.chat.prompts import Profile, first_message
 from kowalski_jupyter.rlm.endpoints import Endpoint
-from kowalski_jupyter.rlm.protocol import Block, Reply, parse_reply
+from kowalski_jupyter.rlm.kernels import MAIN, RunKernels
+from kowalski_jupyter.rlm.protocol import Block, ProblemKind, Reply, parse_reply
 from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
@@ -40,8 +41,7 @@ class Loop:
         endpoint: the root model.
         budget: what the run may spend.
         steering: the user's hand.
-        kernel: runs the code; `data` is in it already.
-        new_kernel: returns another such kernel, for when the code has killed the first.
+        kernels: run the code; `data` is in them.
         calls: answers the code's sub-calls and takes its answer.
         emit: takes the events.
 
@@ -60,8 +60,7 @@ class Loop:
         endpoint: Endpoint,
         budget: Budget,
         steering: Steering,
-        kernel: Kernel,
-        new_kernel: Callable[[], Awaitable[Kernel]],
+        kernels: RunKernels,
         calls: RunCalls,
         emit: Callable[[ev.Event], None],
     ) -> None:
@@ -71,16 +70,16 @@ class Loop:
         self._endpoint = endpoint
         self._budget = budget
         self._steering = steering
-        self._kernel = kernel
-        self._new_kernel = new_kernel
+        self._kernels = kernels
         self._calls = calls
         self._emit = emit
         self._reply_tokens = settings.reply_tokens or profile.reply_tokens
         self._output_chars = settings.output_chars or profile.output_chars
-        self._languages = (kernel.language,)
+        self._several = profile.several_languages and len(kernels.languages) > 1
         self._data_names = tuple(item.name for item in data)
         self._names = self._data_names
         self._sent: set[str] = set()
+        self._missed: set[str] = set()
         self._stuck = 0
         self._errors = 0
         self._history = History([*opening, Message("user", first_message(question, data))])
@@ -112,10 +111,11 @@ class Loop:
     async def _turn(self, turn: int) -> tuple[str, Reply, list[CellRecord]]:
         """Ask once and run what the reply holds; a whole block runs while the reply still comes in."""
         self._emit(ev.TurnStarted(turn))
-        running: list[asyncio.Task[CellRecord]] = []
+        running: list[asyncio.Task[CellRecord | None]] = []
 
         def start(block: Block) -> None:
-            running.append(asyncio.create_task(self._run_cell(turn, len(running) + 1, block)))
+            before = running[-1] if running else None
+            running.append(asyncio.create_task(self._run_after(before, turn, len(running) + 1, block)))
 
         try:
             asked = await ask(
@@ -128,21 +128,33 @@ class Loop:
                 ),
                 turn=turn,
                 emit=self._emit,
-                languages=self._languages,
+                languages=self._kernels.languages,
                 on_block=start,
+                several=self._several,
             )
             reply = parse_reply(
-                asked.message, finish_reason=asked.finish_reason, defined=self._names, languages=self._languages
+                asked.message, finish_reason=asked.finish_reason, defined=self._names, languages=self._kernels.languages
             )
-            if not running:
-                for block in [*reply.blocks, *_answer_block(reply)][:1]:
-                    start(block)
-            return strip_thoughts(asked.message["content"]), reply, [await task for task in running]
+            blocks = [*reply.blocks, *_answer_block(reply)]
+            for block in blocks[len(running) : _runnable(blocks, several=self._several)]:
+                start(block)
+            records = [await task for task in running]
+            return strip_thoughts(asked.message["content"]), reply, [record for record in records if record]
         except BaseException:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             raise
+
+    async def _run_after(
+        self, before: asyncio.Task[CellRecord | None] | None, turn: int, number: int, block: Block
+    ) -> CellRecord | None:
+        """Run a block if the one before it has ended well and there is no answer yet."""
+        if before is not None:
+            record = await before
+            if record is None or record.skipped or record.failed or self._calls.answer is not None:
+                return None
+        return await self._run_cell(turn, number, block)
 
     async def _run_cell(self, turn: int, number: int, block: Block) -> CellRecord:
         cell = f"{turn}.{number}"
@@ -160,17 +172,16 @@ class Loop:
             record.outputs.append(output)
             self._emit(ev.CellOutput(cell, output.kind, output.text, output.omitted))
 
-        result = await self._kernel.execute(block.code, on_output)
+        result = await self._kernels.execute(block.language, block.code, on_output)
         record.result = result
-        self._names = result.names or self._names
         self._emit(ev.CellFinished(cell, result.status, result.reason, result.seconds))
-        if result.status == "died":
-            self._kernel = await self._new_kernel()
-            self._names = self._data_names
+        if block.language == MAIN:
+            self._names = self._data_names if result.status == "died" else result.names or self._names
         return record
 
     def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord]) -> None:
         """Tell the model what came of its reply."""
+        self._tell_of_missing(reply)
         code = "\n".join(block.code for block in reply.blocks) or text
         again = code in self._sent
         self._sent.add(code)
@@ -202,6 +213,23 @@ class Loop:
         said = feedback.with_notes(said, self._steering.take_notes())
         self._emit(ev.Feedback(turn, said, trouble=not cells))
         self._history.add(text, said, note_of(turn, text, "\n".join(cell.code for cell in cells), shown))
+
+    def _tell_of_missing(self, reply: Reply) -> None:
+        """Tell the user, once for each language, what the model would have used."""
+        for problem in reply.problems:
+            if problem.kind is ProblemKind.UNAVAILABLE_LANGUAGE and problem.detail not in self._missed:
+                self._missed.add(problem.detail)
+                add = f"`jupyter kowalski kernels add {problem.detail}` installs one"
+                self._emit(ev.Notice(f"The model wrote {problem.detail}, which has no kernel here; {add}."))
+
+
+def _runnable(blocks: Sequence[Block], *, several: bool) -> int:
+    """Return how many of a reply's blocks run: the first, and, with `several`, those in other languages after it.
+
+    A second block in the language of the one before it is written without having seen that one's output.
+    """
+    most = len(blocks) if several else 1
+    return next((i for i in range(1, most) if blocks[i].language == blocks[i - 1].language), min(most, len(blocks)))
 
 
 def _answer_block(reply: Reply) -> list[Block]:

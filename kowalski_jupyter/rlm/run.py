@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kowalski_jupyter.kernels.base import FUNCTIONS, DataItem, Function, Kernel, KernelError, Query, Value
+from kowalski_jupyter.kernels.base import FUNCTIONS, DataItem, Function, KernelError, Query, Value
 from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
@@ -18,6 +18,7 @@ from kowalski_jupyter.rlm.calls.subcalls import RunCalls, text_value
 from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
 from kowalski_jupyter.rlm.direct import ask_directly
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
+from kowalski_jupyter.rlm.kernels import MAIN, RunKernels
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.loop import Loop
 from kowalski_jupyter.rlm.settings import RunSettings
@@ -100,7 +101,7 @@ class Run:
         self._origin = origin
         self._model = model
         self._parent = parent
-        self._kernel: Kernel | None = None
+        self._kernels: RunKernels | None = None
         self._loop: Loop | None = None
         self._calls: RunCalls | None = None
         self._work: asyncio.Task[Value] | None = None
@@ -150,13 +151,13 @@ class Run:
                 budget.stop_clock()
             if self._calls is not None:
                 self._calls.stop()
-            if self._kernel is not None:
-                await asyncio.shield(self._end_kernel(self._kernel))
+            if self._kernels is not None:
+                await asyncio.shield(self._end_kernels(self._kernels))
 
-    async def _end_kernel(self, kernel: Kernel) -> None:
-        """End the kernel a moment later: that keeps the loop busy, and the run's followers wait for its last event."""
+    async def _end_kernels(self, kernels: RunKernels) -> None:
+        """End the kernels a moment later: that keeps the loop busy, and the run's followers wait for its last event."""
         await asyncio.sleep(_HEARD_SECONDS)
-        await kernel.close()
+        await kernels.close()
 
     def _started(self) -> ev.RunStarted:
         return ev.RunStarted(
@@ -196,12 +197,12 @@ class Run:
 
     async def _give_best(self) -> None:
         """Keep the best answer that there is, without asking any model."""
-        if self._kernel is None or self._loop is None or self._calls is None:
+        if self._kernels is None or self._loop is None or self._calls is None:
             return
         self._calls.stop()
         try:
             async with asyncio.timeout(_BEST_SECONDS):
-                await self._kernel.execute(_BEST, lambda _: None)
+                await self._kernels.execute(MAIN, _BEST, lambda _: None)
         except TimeoutError:
             pass
         best = self._calls.answer
@@ -245,17 +246,12 @@ class Run:
             start_child=self._run_child if children else None,
         )
 
-        async def new_kernel() -> Kernel:
-            if self._kernel is not None:
-                await self._kernel.close()
-            self._kernel = await self._tree.resources.kernels.acquire(
-                "python", data=self.data, calls=calls, functions=functions
-            )
-            self._emit(ev.KernelReady(self._kernel.language, self._kernel.sandbox))
-            return self._kernel
-
+        kernels = self._kernels = RunKernels(self._tree.resources.kernels, self.data, calls, functions, self._emit)
+        await kernels.start()
         profile = self._profile(endpoint)
-        spoken_of = [name for name in functions if name != "rlm_query" or children]
+        others = kernels.languages[1:]
+        spoken_of = [*(name for name in functions if name != "rlm_query" or children), *others]
+        spoken_of += ["languages"] if others else []
         self._loop = Loop(
             self.question,
             self.data,
@@ -265,8 +261,7 @@ class Run:
             endpoint=endpoint,
             budget=self._tree.budget,
             steering=self.steering,
-            kernel=await new_kernel(),
-            new_kernel=new_kernel,
+            kernels=kernels,
             calls=calls,
             emit=self._emit,
         )

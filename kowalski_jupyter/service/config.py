@@ -74,6 +74,12 @@ class Kowalski(LoggingConfigurable):
     memory = Float(4.0, min=0.5, help="Memory of one child kernel, in GiB.").tag(config=True)
     processes = Int(64, min=8, help="Processes and threads of one child kernel.").tag(config=True)
     spares = Int(1, min=0, help="Warm child kernels kept ready.").tag(config=True)
+    kernels = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="Names of kernelspecs by language, where another one shall serve it than would be chosen: "
+        "{'java': 'rapaio-jupyter-kernel'}.",
+    ).tag(config=True)
     unsandboxed = Bool(
         default_value=False,
         help="Run the model's code without a sandbox, with your rights and your files, where there is no "

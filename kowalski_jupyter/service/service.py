@@ -85,7 +85,11 @@ class Service:
         self.data_root = Path(config.data_root)
         self.runs: dict[str, LiveRun] = {}
         self._kernels = kernels or KernelPool(
-            self.data_root, limits=config.limits(), spares=config.spares, unsandboxed=config.unsandboxed
+            self.data_root,
+            limits=config.limits(),
+            spares=config.spares,
+            unsandboxed=config.unsandboxed,
+            chosen=config.kernels,
         )
         self.cluster = cluster or config.open_cluster()
         self.router = Router(

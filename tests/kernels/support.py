@@ -23,6 +23,7 @@ class FakeRun:
     options: list[Mapping[str, Any]] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     answers: list[Value] = field(default_factory=list)
+    shelf: dict[str, Value] = field(default_factory=dict)
     reply: Callable[[str], Coroutine[Any, Any, Any]] | None = None
     child: Callable[[Query], Value] | None = None
     most: int | None = None
@@ -56,6 +57,12 @@ class FakeRun:
 
     async def final(self, answer: Value) -> None:
         self.answers.append(answer)
+
+    async def share(self, name: str, value: Value) -> None:
+        self.shelf[name] = value
+
+    async def shared(self, name: str) -> Value:
+        return self.shelf[name]
 
     @property
     def value(self) -> Any:
@@ -103,15 +110,17 @@ async def opened(
     unsandboxed: bool = False,
     forks: bool = True,
     functions: Collection[Function] = FUNCTIONS,
+    language: str = "python",
+    chosen: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Session]:
     """A kernel with `data` loaded, and its pool; both are closed at the end."""
     packs = root / "packs"
     packs.mkdir(parents=True)
-    pool = KernelPool(root / "runs", limits=limits, spares=0, unsandboxed=unsandboxed, forks=forks)
+    pool = KernelPool(root / "runs", limits=limits, spares=0, unsandboxed=unsandboxed, forks=forks, chosen=chosen)
     try:
         items = [pack(name, value, packs) for name, value in (data or {}).items()]
         run = run or FakeRun()
-        kernel = await pool.acquire("python", data=items, calls=run, functions=functions)
+        kernel = await pool.acquire(language, data=items, calls=run, functions=functions)
         yield Session(kernel, run, pool)
     finally:
         await pool.close()

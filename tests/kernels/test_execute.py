@@ -123,7 +123,10 @@ def test_namespace_is_clean(root: Path) -> None:
                 for how in ("", "_async")
             ]
             imported = "Counter asyncio defaultdict json math re"
-            assert set(ast.literal_eval(names)) == {*asking, *f"{offered} {imported} context number text".split()}
+            assert set(ast.literal_eval(names)) == {
+                *asking,
+                *f"{offered} {imported} context number text share shared".split(),
+            }
             assert await session.value("context == {'text': text, 'number': number}") == "True"
             result = await session("import string\ndel number\nllm_query = 3\ndef f(): ...")
             assert set(result.names) == {"text", "context", "string", "llm_query", "f"}

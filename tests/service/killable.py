@@ -68,6 +68,9 @@ class ToyKernels:
     async def start(self) -> None:
         pass
 
+    async def languages(self) -> Sequence[str]:
+        return ("python",)
+
     async def acquire(
         self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = ()
     ) -> ToyKernel:

@@ -21,6 +21,7 @@ from .helpers import Helpers
 from .history import History
 from .queries import query_functions
 from .search import search
+from .sharing import sharing
 
 _NEEDED = frozenset({"FINAL", "FINAL_VAR"})
 
@@ -46,6 +47,7 @@ class Namespace:
         self._start = self._model_functions()
         for function in (self.FINAL, self.FINAL_VAR, self.exit):
             self._start[function.__name__] = function
+        self._start |= sharing(self._calls)
         self._start |= {"quit": self.exit, "history": self._history.cells}
         if "answer" in data:
             self._answer_protocol = False

@@ -17,6 +17,7 @@ from kowalski_jupyter.rlm.budget import Budget
 from kowalski_jupyter.rlm.calls.memo import Memo, memo_key
 from kowalski_jupyter.rlm.calls.options import PromptOptions, SubcallError
 from kowalski_jupyter.rlm.calls.schema import MismatchError, correction, instruction, read_reply, validate
+from kowalski_jupyter.rlm.calls.shelf import Shelf
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallSent, SubcallStarted
 from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
@@ -77,6 +78,7 @@ class RunCalls:
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped = False
+        self._shelf = Shelf()
 
     def stop(self) -> None:
         """Cancel what is in flight and refuse everything after. The run calls it before it ends a kernel."""
@@ -125,6 +127,14 @@ class RunCalls:
                 ) from None
         if self.answer is None:
             self.answer = answer
+
+    async def share(self, name: str, value: Value) -> None:
+        """Keep a value for the run's code in other languages. Raises SubcallError if there is no room."""
+        self._shelf.put(name, value)
+
+    async def shared(self, name: str) -> Value:
+        """Return what is kept under a name. Raises SubcallError if nothing is."""
+        return self._shelf.get(name)
 
     async def _guarded(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do `work` where `stop` reaches it: in the task of the code's request, which does nothing else."""

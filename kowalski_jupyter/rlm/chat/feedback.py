@@ -35,7 +35,7 @@ class CellRecord:
         clip = Clip(limit)
         for output in self.outputs:
             alone = output.kind not in ("stdout", "stderr")
-            text = _brief(output.text) if output.kind == "error" else output.text
+            text = _brief(output.text) if output.kind == "error" and self.language == "python" else output.text
             clip.add(f"\n{text}\n" if alone and clip.length else text, output.omitted)
         return clip.text().strip("\n")
 
@@ -64,7 +64,8 @@ def after_cells(
     share = limit // max(1, len(cells))
     parts = [_cell(cell, share) for cell in cells]
     if more:
-        parts.append("Only your first block was run. Send one block at a time.")
+        ran = "first block was" if len(cells) == 1 else f"first {len(cells)} blocks were"
+        parts.append(f"Only your {ran} run. Send one block at a time.")
     if again:
         parts.append("You sent this block before. Try another way.")
     parts.append(left)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 
-TAGS: dict[str, tuple[str, ...]] = {
-    "python": ("repl", "python", "py", "python3", "py3", "ipython", "ipython3"),
-    "rust": ("rust", "rs"),
-    "java": ("java",),
-    "javascript": ("javascript", "js", "node", "nodejs"),
-    "bash": ("bash", "sh", "shell"),
-}
+from kowalski_jupyter.kernels.languages import LANGUAGES as _TABLE
+
+TAGS: dict[str, tuple[str, ...]] = {name: language.tags for name, language in _TABLE.items()}
 """Each language by its canonical name, with the fence tags that mean it."""
 
 LANGUAGES = tuple(TAGS)

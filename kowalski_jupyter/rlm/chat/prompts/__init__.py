@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.resources
 import re
@@ -25,19 +26,21 @@ class Profile:
         name: of the kind, and of the file beside this one that holds the opening.
         reply_tokens: the longest reply.
         output_chars: what the outputs of a turn may take.
+        several_languages: whether a reply may hold blocks of several languages, and the prompt speaks of them.
     """
 
     name: str
     reply_tokens: int
     output_chars: int
+    several_languages: bool = False
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("small_coder", 1024, 2_000),
-        Profile("large_coder", 4096, 10_000),
-        Profile("reasoning", 16_384, 10_000),
+        Profile("large_coder", 4096, 10_000, several_languages=True),
+        Profile("reasoning", 16_384, 10_000, several_languages=True),
     )
 }
 
@@ -68,7 +71,8 @@ def fit(profile: Profile, window: int | None) -> Profile:
     """Return a profile that leaves room in a window of so many tokens."""
     if window is None:
         return profile
-    return Profile(profile.name, min(profile.reply_tokens, window // 3), min(profile.output_chars, window))
+    reply_tokens, output_chars = min(profile.reply_tokens, window // 3), min(profile.output_chars, window)
+    return dataclasses.replace(profile, reply_tokens=reply_tokens, output_chars=output_chars)
 
 
 def opening(profile: str = "small_coder", functions: Collection[str] = ()) -> tuple[Message, ...]:

@@ -1,0 +1,89 @@
+"""The child kernels of one run: one for each language, started when it is first used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+
+from kowalski_jupyter.kernels.base import Calls, CellResult, DataItem, Function, Kernel, KernelError, Kernels, Output
+from kowalski_jupyter.rlm.events import Event, KernelReady
+
+MAIN = "python"
+"""The language whose kernel every run has: it starts with the run, and a run cannot be without it."""
+
+
+class RunKernels:
+    """Runs the code of one run, whatever its language.
+
+    Args:
+        kernels: where they come from.
+        data: what each holds.
+        calls: answers what their code asks for.
+        functions: what their code may ask for.
+        emit: takes the events.
+
+    Attributes:
+        languages: what can run here, ``python`` first.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        data: Sequence[DataItem],
+        calls: Calls,
+        functions: Collection[Function],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.languages: tuple[str, ...] = (MAIN,)
+        self._kernels = kernels
+        self._data = data
+        self._calls = calls
+        self._functions = functions
+        self._emit = emit
+        self._running: dict[str, Kernel] = {}
+
+    async def start(self) -> None:
+        """Start the one for Python, and see which others there are. Raises KernelError if it does not start."""
+        others = asyncio.ensure_future(self._kernels.languages())
+        try:
+            await self._kernel(MAIN)
+            self.languages = tuple(await others)
+        finally:
+            others.cancel()
+
+    async def execute(self, language: str, code: str, on_output: Callable[[Output], None]) -> CellResult:
+        """Run one cell in the kernel of its language. One that has died is replaced by a fresh one.
+
+        A language other than Python whose kernel does not start is an error of the cell, for the model to read.
+
+        Raises:
+            KernelError: there is no kernel for Python.
+        """
+        try:
+            kernel = await self._kernel(language)
+        except KernelError as error:
+            if language == MAIN:
+                raise
+            on_output(Output("error", str(error)))
+            return CellResult("error", f"no {language} kernel")
+        result = await kernel.execute(code, on_output)
+        if result.status == "died":
+            del self._running[language]
+            await kernel.close()
+            if language == MAIN:
+                await self._kernel(language)
+        return result
+
+    async def close(self) -> None:
+        """Close all of them."""
+        kernels, self._running = [*self._running.values()], {}
+        await asyncio.gather(*(kernel.close() for kernel in kernels))
+
+    async def _kernel(self, language: str) -> Kernel:
+        if language not in self._running:
+            kernel = await self._kernels.acquire(
+                language, data=self._data, calls=self._calls, functions=self._functions
+            )
+            self._running[language] = kernel
+            self._emit(KernelReady(language, kernel.sandbox))
+        return self._running[language]
