@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.endpoints import Endpoint
-from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted, ReplyRestarted
+from kowalski_jupyter.rlm.events import Event, ReplyDelta, ReplyFinished, ReplyRestarted
 from kowalski_jupyter.rlm.protocol import Block, ReplyStream, Segment
 
 _LINE_ENDS = frozenset("\r\n")
@@ -55,7 +55,7 @@ async def ask(
     started = time.monotonic()
     usage: Usage | None = None
     finish_reason = ""
-    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several) if on_block else None)
+    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block)
     try:
         async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
@@ -64,12 +64,10 @@ async def ask(
                 if coming.has_enough(delta):
                     finish_reason = "stop"
                     break
-                for block in coming.take(delta):
-                    assert on_block is not None  # noqa: S101 - nothing is looked for without it
-                    on_block(block)
+                if coming.take(delta):
                     await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
     except ModelError:
-        if not coming.runs:
+        if not coming.blocks.last:
             raise
         finish_reason = "stop"
     text = "".join(coming.pieces)
@@ -88,50 +86,47 @@ async def ask(
 
 
 class _Coming:
-    """What has come of a reply, told as events.
+    """What has come of a reply, told as events. See `ask` for the arguments."""
 
-    Args:
-        turn: the turn's number.
-        emit: takes the events.
-        whole: finds the blocks that run, or None where none does.
-    """
-
-    def __init__(self, turn: int, emit: Callable[[Event], None], whole: _WholeBlocks | None) -> None:
+    def __init__(
+        self,
+        turn: int,
+        emit: Callable[[Event], None],
+        blocks: _WholeBlocks,
+        on_block: Callable[[Block], None] | None,
+    ) -> None:
         self.pieces: list[str] = []
         self.thoughts: list[str] = []
+        self.blocks = blocks
         self._turn = turn
         self._emit = emit
-        self._whole = whole
+        self._on_block = on_block
         self._scanner = ReplyStream()
 
-    @property
-    def runs(self) -> bool:
-        """Whether a block of it runs, so that it counts as it is."""
-        return self._whole is not None and bool(self._whole.last)
-
     def has_enough(self, delta: Delta) -> bool:
-        """Tell whether what comes now is only talk after the last block, or the reply begun anew after one has run."""
-        if delta.restarted:
-            return self.runs
-        return self._whole is not None and self._whole.enough and bool(delta.text.strip())
+        """Tell whether what comes now is only talk after the last block that runs, or a reply with one begun anew."""
+        return (self.blocks.enough and bool(delta.text.strip())) or (bool(self.blocks.last) and delta.restarted)
 
-    def take(self, delta: Delta) -> Iterator[Block]:
-        """Take the next piece, and yield the blocks that it ends and that run."""
+    def take(self, delta: Delta) -> bool:
+        """Take the next piece; tell whether it has set a block going."""
         if delta.restarted:
             self.pieces, self.thoughts, self._scanner = [], [], ReplyStream()
-            if self._whole is not None:
-                self._whole.begin_anew()
+            self.blocks.begin_anew()
             self._emit(ReplyRestarted(self._turn))
         if delta.reasoning:
             self.thoughts.append(delta.reasoning)
             self._emit(ReplyDelta(self._turn, delta.reasoning, reasoning=True))
         if not delta.text:
-            return
+            return False
         self.pieces.append(delta.text)
         self._emit(ReplyDelta(self._turn, delta.text))
         self._scanner.feed(delta.text)
-        if self._whole is not None and not self._whole.enough and not _LINE_ENDS.isdisjoint(delta.text):
-            yield from self._whole.new(self._scanner.ended)
+        if self._on_block is None or self.blocks.enough or _LINE_ENDS.isdisjoint(delta.text):
+            return False
+        found = [*self.blocks.new(self._scanner.ended)]
+        for block in found:
+            self._on_block(block)
+        return bool(found)
 
 
 class _WholeBlocks:
@@ -151,10 +146,6 @@ class _WholeBlocks:
 
     def begin_anew(self) -> None:
         """Look at another reply, of which none has run yet."""
-        self._looked_at = 0
-
-    def begin_anew(self) -> None:
-        """Look at another reply."""
         self._looked_at = 0
 
     def new(self, ended: Sequence[Segment]) -> Iterator[Block]:
