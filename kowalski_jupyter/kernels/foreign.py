@@ -76,6 +76,7 @@ class ForeignKernel(ChildKernel):
         del zygote
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
+        await asyncio.to_thread(self._kind.prepare)
         self._make_folder()
         command = self._kind.command(self._installed.argv, self._limits)
         if self._installed.direct:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from kowalski_jupyter.kernels.languages import FOREIGN
 from tests.kernels.languages import need
 from tests.service.conftest import Desk
+from tests.service.test_resume import NOTES as DATA
+from tests.service.test_resume import ask, ended, packed, service_on, value
 from tests.support.scripted_server import ScriptedServer
 
 Open = Callable[..., Desk]
@@ -101,17 +105,18 @@ def test_small_models_get_one_block_and_the_prompt_that_was_measured(
     assert "share(" not in said
 
 
+@pytest.mark.parametrize("others", [(), ("bash",), FOREIGN])
 @pytest.mark.parametrize("profile", ["large_coder", "reasoning"])
 def test_prompts_speak_of_the_languages_that_are_there(
-    open_desk: Open, monkeypatch: pytest.MonkeyPatch, profile: str
+    open_desk: Open, monkeypatch: pytest.MonkeyPatch, profile: str, others: tuple[str, ...]
 ) -> None:
-    for others in ((), ("bash",), FOREIGN):
-        monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _, others=others: ("python", *others))
-        with ScriptedServer([fence("repl", "FINAL(1)")]) as server:
-            open_desk(server).ask("What?", {"notes": NOTES}, profile=profile)
-            said = server.requests[0].messages[0]["content"]
-        assert {language for language in FOREIGN if f"```{language}:" in said} == set(others)
-        assert ("share(" in said) == bool(others)
+    monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _: ("python", *others))
+    with ScriptedServer([fence("repl", "FINAL(1)")]) as server:
+        open_desk(server).ask("What?", {"notes": NOTES}, profile=profile)
+        said = server.requests[0].messages[0]["content"]
+
+    assert {language for language in FOREIGN if f"```{language}:" in said} == set(others)
+    assert ("share(" in said) == bool(others)
 
 
 def test_a_language_that_is_missing_is_told_to_the_model_and_to_the_user(
@@ -155,3 +160,21 @@ def test_a_kernel_that_does_not_start_is_an_error_of_the_cell(open_desk: Open, m
 
     assert outcome.value == 2
     assert "not installed" in told
+
+
+def test_a_run_in_two_languages_is_replayed(tmp_path: Path, installed: Callable[..., None]) -> None:
+    installed("bash")
+
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = await ask(service, profile="large_coder")
+            live = await ended(service.replay(first.id, packed(service.data_root, DATA)))
+            assert value(first) == value(live) == 4
+            assert service.replay_report(live.id)["same"]
+
+    replies = [
+        fence("repl", "share('n', 3)") + "\n" + fence("bash", "share m $(($(shared n) + 1))"),
+        fence("repl", "FINAL(shared('m'))"),
+    ]
+    with ScriptedServer(replies) as server:
+        asyncio.run(main(server))

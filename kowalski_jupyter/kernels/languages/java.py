@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from kowalski_jupyter.kernels.base import Limits
+import platformdirs
+
+from kowalski_jupyter.kernels.base import KernelError, Limits
 from kowalski_jupyter.kernels.sandbox import Mount
 
-from .language import Language, Opening, Shown, first_line, prelude
+from .language import PRELUDES, Language, Opening, Shown, first_line
 
 OLDEST = 17
 """The Java version from which the run's socket can be reached (16) and JJava runs."""
@@ -22,6 +27,20 @@ final finally float for goto if implements import instanceof int interface long 
 protected public return short static strictfp super switch synchronized this throw throws transient try var
 void volatile while true false null record yield
 """
+
+_IMPORTS = "\n".join(
+    f"import {name};"
+    for name in (
+        "java.io.*",
+        "java.math.*",
+        "java.net.*",
+        "java.nio.charset.StandardCharsets",
+        "java.nio.file.*",
+        "java.util.*",
+        "java.util.function.*",
+        "java.util.stream.*",
+    )
+)
 
 
 class Java(Language):
@@ -52,6 +71,15 @@ class Java(Language):
         ]
         return [program, *flags, "-jar", jar, "{connection_file}"]
 
+    def environment(self, limits: Limits) -> Mapping[str, str]:
+        """Show cells the run's functions, which are compiled already."""
+        del limits
+        return {"JJAVA_CLASSPATH": str(_compiled())}
+
+    def prepare(self) -> None:
+        """Compile the run's functions, once for each version of them: each kernel would take a second for it."""
+        _compiled()
+
     def process_limits(self, limits: Limits, data: int) -> Mapping[str, int]:
         """Leave the JVM room besides the heap."""
         found = super().process_limits(limits, data)
@@ -62,13 +90,13 @@ class Java(Language):
         home = Path(command[0]).resolve().parent.parent
         shown = [] if home.parts[1] == "usr" else [Mount(home, str(home))]
         settings = [Mount(path, str(path)) for path in sorted(Path("/etc").glob("java*"))]
-        return [*super().mounts(command), *shown, *settings]
+        return [*super().mounts(command), *shown, *settings, Mount(_compiled(), str(_compiled()))]
 
     def opening(self, run: Opening) -> str:
-        """Define the functions as one class, then import them and declare each item with its own type."""
-        code = prelude("java.jshell").replace("/*RUN*/", _quoted(run.json()))
+        """Import the functions, and declare each item with a type of its own."""
+        code = f"{_IMPORTS}\nimport static kowalski.Kowalski.*;\nkowalski.Kowalski.begin({_quoted(run.json())});"
         if "llm_query" in run.functions:
-            code += prelude("java_queries.jshell")
+            code += "\nimport static kowalski.Queries.*;"
         lines = [f"{_declared(item)};\nString {item.name}_file = {_quoted(item.path)};" for item in run.items]
         names = [item.name for item in run.items]
         if len(names) == 1 and names != ["context"]:
@@ -92,11 +120,37 @@ class Java(Language):
         return f"{what}, and Java needs one of version {OLDEST} or later: {_how_to_install()}."
 
 
+@cache
+def _compiled() -> Path:
+    """Return the folder of the compiled functions; compile them if they are not there.
+
+    Raises:
+        KernelError: the compiler refused.
+    """
+    sources = sorted((PRELUDES / "java").glob("*.java"))
+    mark = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    folder = platformdirs.user_cache_path("kowalski-jupyter") / f"java-{mark}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.mkdtemp(prefix="java-", dir=folder.parent)
+        line = ["javac", "--release", str(OLDEST), "-d", made, *map(str, sources)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        if done.returncode:
+            shutil.rmtree(made)
+            raise KernelError(f"Java's part of the kernel could not be compiled: {done.stderr.strip()[:300]}")
+        Path(made).chmod(0o755)
+        try:
+            Path(made).rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(made)
+    return folder
+
+
 def _declared(item: Shown) -> str:
     """Return the declaration of a variable, of a type that code can use as it is."""
     path = _quoted(item.path)
     if item.form == "text":
-        return f"String {item.name} = Kowalski.read({path})"
+        return f"String {item.name} = read({path})"
     if item.form == "bytes":
         return f"byte[] {item.name} = Files.readAllBytes(Path.of({path}))"
     if item.form == "path":
@@ -106,7 +160,7 @@ def _declared(item: Shown) -> str:
         "{": "Map<String, Object>",
         '"': "String",
     }.get(item.start[:1], "Object")
-    return f"{kind} {item.name} = ({kind}) Kowalski.parse(Kowalski.read({path}))"
+    return f"{kind} {item.name} = ({kind}) parse(read({path}))"
 
 
 def _quoted(text: str) -> str:

@@ -72,6 +72,9 @@ class Language:
     trial: str = ""
     late_outputs: bool = False
 
+    def prepare(self) -> None:
+        """Do what has to be done once before its kernel starts. Called on a thread; raises KernelError if it fails."""
+
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:  # noqa: ARG002 - others need them
         """Return the command line of its kernel, whose kernelspec says `argv`; the program by its full path."""
         program, *rest = argv

@@ -1,3 +1,5 @@
+package kowalski;
+
 import java.io.*;
 import java.math.*;
 import java.net.*;
@@ -9,29 +11,50 @@ import java.util.*;
 import java.util.function.*;
 import java.util.stream.*;
 
-/** A model could not answer; the message says why. */
-class QueryError extends RuntimeException {
-    QueryError(String reason) { super(reason); }
-}
+/** The run's functions, its socket, and JSON, which the JDK does not read: objects as Map, arrays as List. */
+@SuppressWarnings("unchecked")
+public final class Kowalski {
+    private Kowalski() {}
 
-/** Ends a cell after FINAL. */
-class KowalskiFinished extends Error {
-    KowalskiFinished() { super("the answer has been given", null, false, false); }
-}
+    /** A model could not answer; the message says why. */
+    public static class QueryError extends RuntimeException {
+        QueryError(String reason) { super(reason); }
+    }
 
-/** The run's socket, and JSON, which the JDK does not read: objects as Map, arrays as List, numbers as Long or Double. */
-class Kowalski {
-    static final Map<String, Object> RUN = (Map<String, Object>) parse(/*RUN*/);
+    /** Ends a cell after FINAL. */
+    static class Finished extends Error {
+        Finished() { super("the answer has been given", null, false, false); }
+    }
+
+    public static void FINAL(Object value) {
+        give("final", value, Map.of(), false);
+        throw new Finished();
+    }
+
+    public static void share(String name, Object value) { give("share", value, Map.of("name", name), true); }
+
+    public static <T> T shared(String name) {
+        Reply reply = call("shared", Map.of("name", name), new byte[0]);
+        if ("bytes".equals(((Map<String, Object>) reply.value()).get("kind"))) return (T) reply.data();
+        return (T) parse(new String(reply.data(), StandardCharsets.UTF_8));
+    }
+
+    private static Map<String, Object> run = Map.of();
+
+    /** Take what `Opening` says. */
+    public static void begin(String opening) {
+        run = (Map<String, Object>) parse(opening);
+    }
 
     record Reply(Object value, byte[] data) {}
 
     static Reply call(String name, Map<String, Object> fields, byte[] payload) {
         Map<String, Object> header = new LinkedHashMap<>();
-        header.put("token", RUN.get("token"));
+        header.put("token", run.get("token"));
         header.put("call", name);
         header.put("size", payload.length);
         header.putAll(fields);
-        try (SocketChannel channel = SocketChannel.open(UnixDomainSocketAddress.of((String) RUN.get("socket")))) {
+        try (SocketChannel channel = SocketChannel.open(UnixDomainSocketAddress.of((String) run.get("socket")))) {
             send(channel, (json(header, true) + "\n").getBytes(StandardCharsets.UTF_8));
             send(channel, payload);
             ByteArrayOutputStream line = new ByteArrayOutputStream();
@@ -157,7 +180,7 @@ class Kowalski {
             : i > 0 && Character.isHighSurrogate(text.charAt(i - 1));
     }
 
-    static Object parse(String text) {
+    public static Object parse(String text) {
         Reader reader = new Reader(text);
         Object value = reader.value();
         reader.space();
@@ -263,24 +286,11 @@ class Kowalski {
         }
     }
 
-    static String read(String path) {
+    public static String read(String path) {
         try {
             return new String(Files.readAllBytes(Path.of(path)), StandardCharsets.UTF_8);
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         }
     }
-}
-
-void FINAL(Object value) {
-    Kowalski.give("final", value, Map.of(), false);
-    throw new KowalskiFinished();
-}
-
-void share(String name, Object value) { Kowalski.give("share", value, Map.of("name", name), true); }
-
-<T> T shared(String name) {
-    Kowalski.Reply reply = Kowalski.call("shared", Map.of("name", name), new byte[0]);
-    if ("bytes".equals(((Map<String, Object>) reply.value()).get("kind"))) return (T) reply.data();
-    return (T) Kowalski.parse(new String(reply.data(), StandardCharsets.UTF_8));
 }
