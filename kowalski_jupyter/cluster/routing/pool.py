@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -229,5 +230,5 @@ def _reason(error: ModelError, end: End) -> str:
 
 def _pause(faults: float) -> float:
     """Return the seconds before a request is sent again, more and more, and never the same for two of them."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 4.0**faults)
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * math.pow(4, faults))
     return random.uniform(0.2, 1.0) * longest  # noqa: S311 (no secret)
