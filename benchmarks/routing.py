@@ -202,7 +202,7 @@ async def with_fault(fault: str, settings: dict[str, Any], calls: int = 200) -> 
         records = await sim.requests()
         for number in range(calls):
             mine = [each for each in records if each.messages[-1]["content"] == f"Number {number}, please"]
-            waits += [b.started - a.ended for a, b in itertools.pairwise(mine) if a.ended is not None]
+            waits += [max(0.0, b.started - a.ended) for a, b in itertools.pairwise(mine) if a.ended is not None]
     started = [event.time for event in ended.of(ev.SubcallStarted)]
     finished = [event.time for event in ended.of(ev.SubcallFinished)]
     return right(ended, calls), max(finished) - min(started), max(waits, default=None)
@@ -217,7 +217,7 @@ async def faults() -> None:
         ok, seconds, wait = await with_fault(fault, settings)
         name = " ".join([fault, *(f"{key}={value}" for key, value in settings.items())])
         later = "" if wait is None else f"{wait:.2f} s after the loss"
-        print(f"| {name} | {'right' if ok else 'WRONG'} | +{seconds - undisturbed:.2f} s | {later} |", flush=True)
+        print(f"| {name} | {'right' if ok else 'WRONG'} | {seconds - undisturbed:+.2f} s | {later} |", flush=True)
     print()
 
 

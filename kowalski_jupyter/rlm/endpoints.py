@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 
 from kowalski_jupyter.models.base import (
     ChatModel,
@@ -43,7 +43,7 @@ class Endpoint:
     def __init__(self, model: ChatModel, budget: Budget, tell: Callable[[str], None]) -> None:
         self.model = model
         self._routes = routing(model)
-        self._places = asyncio.Semaphore(model.width)
+        self._places = None if self._routes else asyncio.Semaphore(model.width)
         self._budget = budget
         self._tell = tell
         self._bytes = 0
@@ -72,8 +72,11 @@ class Endpoint:
         """
         usage: Usage | None = None
         pieces = 0
-        async with self._place(messages, sampling, kind, sent) as opened, aclosing(opened) as deltas:
-            try:
+        places = self._places
+        if places is not None:
+            await places.acquire()
+        try:
+            async with aclosing(self._open(messages, sampling, kind, sent)) as deltas:
                 async for delta in deltas:
                     usage = delta.usage or usage
                     if delta.restarted:
@@ -83,24 +86,22 @@ class Endpoint:
                         pieces += 1
                         self._budget.count_piece()
                     yield delta
-            finally:
-                size = sum(_size(message.content) for message in messages)
-                if usage is not None and usage.prompt_tokens > 0:
-                    self._bytes += size
-                    self._tokens += usage.prompt_tokens
-                self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
+        finally:
+            if places is not None:
+                places.release()
+            size = sum(_size(message.content) for message in messages)
+            if usage is not None and usage.prompt_tokens > 0:
+                self._bytes += size
+                self._tokens += usage.prompt_tokens
+            self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
 
-    @asynccontextmanager
-    async def _place(
+    def _open(
         self, messages: Sequence[Message], sampling: Sampling, kind: JobKind, sent: Callable[[], None]
-    ) -> AsyncGenerator[AsyncGenerator[Delta, None], None]:
-        """Hold a place for a request as long as it is in work, unless the model sees to that itself."""
+    ) -> AsyncGenerator[Delta, None]:
         if self._routes is not None:
-            yield self._routes.route(messages, sampling, Job(kind, sent, self._tell))
-            return
-        async with self._places:
-            sent()
-            yield self.model.stream(messages, sampling)
+            return self._routes.route(messages, sampling, Job(kind, sent, self._tell))
+        sent()
+        return self.model.stream(messages, sampling)
 
     def count(self, text: str) -> int:
         """Return how many tokens a text has, about: by the bytes per token that this model's prompts had so far."""

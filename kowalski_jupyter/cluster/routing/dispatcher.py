@@ -19,6 +19,9 @@ _TICK: Final = 0.1
 _SCANNED: Final = 32
 """Waiting requests that are looked at behind the first for which there is no room."""
 
+_SURE: Final = 1.25
+"""How many times as long as by itself a reply is taken to need at an end that is full, besides its turn there."""
+
 _PATIENCE: Final = 0.5
 """Seconds without any end before the user is told."""
 
@@ -154,7 +157,7 @@ class Dispatcher:
             return None
         for end, condition in able:
             other = end.seconds(wanted.kind)
-            if end is not chosen and other is not None and other * (1 + queued / condition.slots) < seconds:
+            if end is not chosen and other is not None and other * (_SURE + queued / condition.slots) < seconds:
                 return end
         return None
 

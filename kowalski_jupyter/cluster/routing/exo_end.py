@@ -255,12 +255,10 @@ class ExoEnd(End):
         """Give up what is lost, after each look at the cluster."""
         snapshot = self._cluster.snapshot
         self._let_go(set(snapshot.instances))
-        if not self._open:
-            return
         commands, seeds = tasks_of(snapshot, self.cluster_key)
+        self._lists = self._lists or bool(commands)
         for attempt, (trail, _) in list(self._open.items()):
             verdict = judge(trail, attempt, snapshot, commands, seeds, lists=self._lists)
-            self._lists = self._lists or trail.listed
             if verdict is None:
                 continue
             if verdict.leave:

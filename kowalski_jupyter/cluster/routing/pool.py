@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -28,8 +29,12 @@ from kowalski_jupyter.models.base import (
     Sampling,
 )
 
-_MOST_FAULTS: Final = 5
-"""How often a request may fail in a way that may be its own fault, such as a runner that dies of it."""
+_MOST_FAULTS: Final = 4.0
+"""How often a request may fail in a way that is likely to be its own fault, such as a runner that dies of it. exo gives
+an instance up with the fifth runner that dies."""
+
+_BROKEN_OFF: Final = 0.4
+"""What a reply counts that was broken off: seldom its fault."""
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 3.0
@@ -165,13 +170,13 @@ class _Course:
     Attributes:
         ends: where it may still go.
         lost: why it was lost the last time, in half a line; empty if it never was.
-        faults: how often it failed in a way that may be its own fault.
+        faults: how often it failed, as far as that may be its own fault.
     """
 
     def __init__(self, ends: list[End]) -> None:
         self.ends = ends
         self.lost = ""
-        self.faults = 0
+        self.faults = 0.0
 
     def failed(self, end: End, error: ModelError) -> None:
         """Note a failure; raise it where to ask again would be of no use."""
@@ -179,7 +184,7 @@ class _Course:
             self.ends = [each for each in self.ends if each is not end]
             self.lost = f"{end.where} does not take it"
         else:
-            self.faults += _may_be_its_own(error)
+            self.faults += _blame(error)
             self.lost = error.reason or _reason(error, end)
         if not self.ends or self.faults >= _MOST_FAULTS:
             raise error
@@ -205,9 +210,11 @@ def _wanted(messages: Sequence[Message], sampling: Sampling, job: Job) -> Wanted
     return Wanted(job.kind, size, sampling.max_tokens, prefix)
 
 
-def _may_be_its_own(error: ModelError) -> bool:
-    """Tell whether a failure may be the request's fault; where the end was lost with all it had, it is not."""
-    return not isinstance(error, LostError | ModelUnreachableError)
+def _blame(error: ModelError) -> float:
+    """Return how much of a failure is the request's own; nothing where the end was lost with all that it had."""
+    if isinstance(error, LostError | ModelUnreachableError):
+        return 0.0
+    return 1.0 if isinstance(error, ModelRefusedError) else _BROKEN_OFF
 
 
 def _reason(error: ModelError, end: End) -> str:
@@ -221,7 +228,7 @@ def _reason(error: ModelError, end: End) -> str:
     return f"{end.where} failed" if isinstance(error, ModelRefusedError) else "a request was lost"
 
 
-def _pause(faults: int) -> float:
+def _pause(faults: float) -> float:
     """Return the seconds before a request is sent again, more and more, and never the same for two of them."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 4.0**faults)
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * math.pow(4, faults))
     return random.uniform(0.2, 1.0) * longest  # noqa: S311 (no secret)
