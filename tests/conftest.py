@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 from tests.kernels.languages import missing
+
+# A shell has what it starts in the background ignore Ctrl+C, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
