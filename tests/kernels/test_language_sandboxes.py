@@ -60,7 +60,9 @@ async def attacked(language: str, root: Path) -> None:
             for path in [*readable, other_path]:
                 assert "refused" in await attack("read", PATH=path), path
             for folder in ("/usr", "/etc", "/", "/run/kernel", "/run/data", "/opt", sys.prefix, secret.parent):
-                assert "refused" in await attack("write", PATH=folder), folder
+                # What lies below /tmp has parents in the sandbox's own /tmp: a file there is seen by nobody else.
+                assert "refused" in await attack("write", PATH=folder) or str(folder).startswith("/tmp/"), folder
+                assert not os.path.lexists(f"{folder}/new"), folder  # noqa: ASYNC240 - nothing else runs
             seen = await attack("environment")
             assert "hush" not in seen
             assert "KOWALSKI_TEST_SECRET" not in seen
