@@ -41,7 +41,7 @@ def _bash(say: Say) -> None:
         "metadata": {"kowalski": {"direct": True}},
     }
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # noqa: S103 (its copy is for everyone who may use this Python)
+        Path(folder).chmod(0o755)
         Path(folder, "kernel.json").write_text(json.dumps(spec, indent=1), encoding="utf-8")
         _adopt(Path(folder), "kowalski-bash", say)
 
