@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+
+from tests.support.leaks import nothing_more
 
 CAPTURES = Path(__file__).parent / "captures"
 
@@ -19,20 +18,8 @@ CAPTURES = Path(__file__).parent / "captures"
 def nothing_left() -> Iterator[None]:
     """After each test: no child process, no thread and no socket more than before."""
 
-    def state() -> tuple[set[int], int, int]:
-        process = psutil.Process()
-        children = {child.pid for child in process.children(recursive=True)}
-        return children, threading.active_count(), len(process.net_connections())
-
-    before = state()
-    yield
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        children, threads, sockets = state()
-        if children <= before[0] and threads <= before[1] and sockets <= before[2]:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"left behind: {state()}, before: {before}")
+    with nothing_more(5, sockets_of="inet"):
+        yield
 
 
 @pytest.fixture

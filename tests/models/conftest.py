@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+
+from tests.support.leaks import nothing_more
 
 CAPTURES = Path(__file__).parent / "captures"
 
@@ -26,20 +27,8 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("KOWALSKI_URL", "KOWALSKI_MODEL", "KOWALSKI_API_KEY", "KOWALSKI_MODEL_FILE"):
         monkeypatch.delenv(name, raising=False)
 
-    def state() -> tuple[set[int], int, int]:
-        process = psutil.Process()
-        children = {child.pid for child in process.children(recursive=True)}
-        return children, threading.active_count(), len(process.net_connections())
-
-    before = state()
-    yield
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        children, threads, sockets = state()
-        if children <= before[0] and threads <= before[1] and sockets <= before[2]:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"left behind: {state()}, before: {before}")
+    with nothing_more(5, sockets_of="inet"):
+        yield
 
 
 class Replay:

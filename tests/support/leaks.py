@@ -11,13 +11,13 @@ import psutil
 
 
 @contextmanager
-def nothing_more(seconds: float = 10.0) -> Iterator[None]:
-    """Afterwards there is no child process, no thread and no socket more than before."""
+def nothing_more(seconds: float = 10.0, *, sockets_of: str = "all") -> Iterator[None]:
+    """Afterwards there is no child process, no thread and no socket (of that kind, see psutil) more than before."""
 
     def state() -> tuple[set[int], int, int]:
         process = psutil.Process()
         children = {child.pid for child in process.children(recursive=True)}
-        return children, threading.active_count(), len(process.net_connections("all"))
+        return children, threading.active_count(), len(process.net_connections(sockets_of))
 
     before = state()
     yield
