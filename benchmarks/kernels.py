@@ -60,7 +60,7 @@ async def measure(rounds: int, folder: Path) -> dict[str, dict[str, list[float]]
         found["zygote: PSS, MB"]["fork"].append(sum(_memory(p)["Pss"] for p in _tree(idle)))
         for _ in range(rounds):
             for way in WAYS:
-                await _settled(pools[way])
+                await pools[way].ready()
                 started = time.perf_counter()
                 kernels = await _ready(pools[way], 1)
                 found[READY][way].append(1000 * (time.perf_counter() - started))
@@ -93,11 +93,6 @@ async def _ready(pool: KernelPool, count: int) -> list[ChildKernel]:
 
 async def _close(kernels: Sequence[ChildKernel]) -> None:
     await asyncio.gather(*(kernel.close() for kernel in kernels))
-
-
-async def _settled(pool: KernelPool) -> None:
-    """Wait until the pool's spares are ready."""
-    await asyncio.gather(*(asyncio.shield(spare) for spare in pool._warm))  # noqa: SLF001 - no run needs to know
 
 
 def _tree(processes: Sequence[psutil.Process]) -> list[psutil.Process]:

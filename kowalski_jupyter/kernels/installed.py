@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_core.paths import jupyter_path
 
 from .languages import FOREIGN, LANGUAGES
 
@@ -42,6 +45,41 @@ def available(chosen: Mapping[str, str]) -> tuple[str, ...]:
         "python",
         *(name for name in FOREIGN if find(name, chosen.get(name, "")) and not LANGUAGES[name].problem()),
     )
+
+
+class Available:
+    """What `available` returns, asked again only after something was installed or removed.
+
+    A look reads every kernelspec and asks compilers, which the first turns of a run should not wait beside.
+    """
+
+    def __init__(self, chosen: Mapping[str, str]) -> None:
+        self._chosen = dict(chosen)
+        self._state: Sequence[int] | None = None
+        self._newest: asyncio.Task[tuple[str, ...]] | None = None
+
+    def look(self) -> asyncio.Task[tuple[str, ...]]:
+        """Begin to look, on a thread, where there is reason to. Returns the newest look."""
+        state = _installations()
+        if self._newest is None or state != self._state:
+            self._state = state
+            self._newest = asyncio.create_task(asyncio.to_thread(available, self._chosen))
+        return self._newest
+
+    async def get(self) -> tuple[str, ...]:
+        """Return the languages."""
+        return await asyncio.shield(self.look())
+
+    async def close(self) -> None:
+        """Wait for a look that is under way."""
+        if self._newest is not None:
+            await asyncio.wait([self._newest])
+
+
+def _installations() -> Sequence[int]:
+    """Return when each folder that kernelspecs or programs are installed in last changed, in nanoseconds."""
+    folders = [*jupyter_path("kernels"), *os.get_exec_path()]
+    return [Path(folder).stat().st_mtime_ns if Path(folder).is_dir() else 0 for folder in folders]
 
 
 def _read(manager: KernelSpecManager, name: str, language: str = "") -> Installed | None:

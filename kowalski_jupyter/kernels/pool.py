@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 import sys
@@ -18,11 +19,19 @@ from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits, San
 from .child import ChildKernel
 from .folders import sweep
 from .foreign import ForeignKernel
-from .installed import available, find
+from .installed import Available, find
 from .languages import LANGUAGES
 from .provisioner import PREFIX
 from .sandbox import Bubblewrap, Python
+from .spares import Spares
 from .zygote import Zygote, supported
+
+_IDLE_SECONDS = 600.0
+"""How long a spare of another language than Python is kept after the last run that used the language."""
+_LARGEST_IN_SPARE = 64 << 20
+"""Bytes of data from which on a kernel of another language is started for it: its limits depend on the size."""
+_FAILED_FORKS = 3
+"""After so many in a row kernels are no longer forked."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +39,15 @@ _log = logging.getLogger(__name__)
 class KernelPool:
     """Where runs get their child kernels (see `Kernels` in base.py).
 
-    A kernel serves one run and is thrown away. A spare is started as soon as one is taken, so a run need not wait for
-    a start, and wherever that works a start is a fork (zygote.py). Data that has to be mounted (the user's own files)
-    needs a kernel that is started with it.
+    A kernel serves one run and is thrown away. A spare is started soon after one is taken, so that a run need not wait
+    for a start: for Python from the beginning, for another language once it is used. Wherever that works a start of a
+    Python kernel is a fork (zygote.py). Data that has to be mounted (the user's own files) needs a kernel that is
+    started with it.
 
     Args:
         root: A folder on disk for the runs' data; packed data should be written on the same disk.
         limits: What each kernel may use.
-        spares: How many kernels are kept warm.
+        spares: How many kernels of a language are kept warm.
         unsandboxed: Run without a sandbox: the user's decision, never a fallback.
         forks: Fork kernels from a zygote where that works. Else each starts from nothing.
         python: The interpreter of the kernels.
@@ -57,18 +67,17 @@ class KernelPool:
     ) -> None:
         self._root = root
         self._limits = limits or Limits()
-        self._spares = spares
+        self._count = spares
         self._unsandboxed = unsandboxed
         self._python = python
         self._chosen = dict(chosen or {})
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._warm: list[asyncio.Task[ChildKernel]] = []
+        self._spares: dict[str, Spares] = {}
         self._kernels: set[ChildKernel] = set()
-        self._closing: set[asyncio.Task[None]] = set()
-        self._looking: asyncio.Task[Sequence[str]] | None = None
+        self._available = Available(self._chosen)
         self._closed = False
         self._zygote: Zygote | None = None
-        self._forks = forks and not unsandboxed and supported()
+        self._forks_left = _FAILED_FORKS if forks and not unsandboxed and supported() else 0
 
     def check(self) -> None:
         """See that there is a sandbox; see `Kernels.check`."""
@@ -77,12 +86,16 @@ class KernelPool:
 
     async def start(self) -> None:
         """Start the spares in the background. Without this the first `acquire` does."""
-        self._refill()
-        self._looking = asyncio.create_task(self.languages())  # the first look takes most of a second
+        self._spare("python").fill()
+        self._available.look()
 
     async def languages(self) -> Sequence[str]:
-        """Return what can run here; see `Kernels.languages`. Compilers are asked, so it is done on a thread."""
-        return await asyncio.to_thread(available, self._chosen)
+        """Return what can run here; see `Kernels.languages`."""
+        return await self._available.get()
+
+    async def ready(self, language: str = "python") -> None:
+        """Wait until the spares of a language are there."""
+        await self._spare(language).ready()
 
     async def acquire(
         self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
@@ -92,10 +105,10 @@ class KernelPool:
             raise KernelError("The kernels have been shut down.")
         if language not in LANGUAGES:
             raise KernelError(f"There is no kernel for {language!r}. There are: {', '.join(LANGUAGES)}.")
-        if language != "python":
-            kernel = await self._started(self._foreign(language, data))
+        if _needs_its_own(language, data):
+            kernel = await self._start(language, data)
         else:
-            kernel = await (self._start(data) if any(item.source for item in data) else self._take())
+            kernel = await self._spare(language).take()
         try:
             await kernel.load(data, calls, functions)
         except BaseException:
@@ -106,55 +119,48 @@ class KernelPool:
     async def close(self) -> None:
         """Close every kernel, used or spare, and wait until nothing is left."""
         self._closed = True
-        if self._looking is not None:
-            await asyncio.wait([self._looking])
-        starting, self._warm = self._warm, []
-        for task in starting:
-            task.cancel()
+        await self._available.close()
+        closing = [asyncio.create_task(spares.close()) for spares in self._spares.values()]
         if self._zygote is not None:
             await self._zygote.close()
-        await asyncio.gather(*starting, return_exceptions=True)
+        await asyncio.gather(*closing)
         await asyncio.gather(*(kernel.close() for kernel in [*self._kernels]))
         if self._context is not None:
             self._context.term()
             self._context = None
 
-    def _refill(self) -> None:
-        while len(self._warm) < self._spares and not self._closed:
-            task = asyncio.create_task(self._start(()))
-            # Whoever takes the spare gets the error; if nobody does, it is no news.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._warm.append(task)
+    def _spare(self, language: str) -> Spares:
+        if language not in self._spares:
+            start = functools.partial(self._start, language, ())
+            idle = None if language == "python" else _IDLE_SECONDS
+            self._spares[language] = Spares(start, count=self._count, idle_seconds=idle)
+        return self._spares[language]
 
-    async def _take(self) -> ChildKernel:
-        """Return a spare that is still alive, or a new kernel, and see to the next spare."""
-        while self._warm:
-            task = self._warm[0]
-            await asyncio.wait([task])
-            if task not in self._warm:
-                continue  # another run was faster
-            self._warm.remove(task)
-            self._refill()
-            kernel = await task
-            if kernel.alive:
-                return kernel
-            await kernel.close()
-        self._refill()
-        return await self._start(())
-
-    async def _start(self, data: Sequence[DataItem]) -> ChildKernel:
-        """Fork a kernel, or start one from nothing where forking does not work."""
-        if self._forks:
+    async def _start(self, language: str, data: Sequence[DataItem]) -> ChildKernel:
+        if language != "python":
+            return await self._started(self._foreign(language, data))
+        if self._forks_left:
             try:
-                self._zygote = self._zygote or Zygote(Python.probe(self._python))
-                await self._zygote.start()
-                return await self._launch(data, self._zygote)
+                return await self._fork(data)
             except SandboxMissingError:
                 raise
             except KernelError as error:
-                _log.info("Child kernels are no longer forked: %s", error)
-                self._forks = False
+                self._forks_left = max(0, self._forks_left - 1)
+                _log.info("A child kernel could not be forked: %s", error)
         return await self._launch(data, None)
+
+    async def _fork(self, data: Sequence[DataItem]) -> ChildKernel:
+        """Fork a kernel from the zygote, or from a new one if it has died."""
+        zygote = self._zygote
+        if zygote is None or not zygote.alive:
+            dead, zygote = zygote, Zygote(Python.probe(self._python))
+            self._zygote = zygote
+            if dead is not None:
+                await dead.close()
+        await zygote.start()
+        kernel = await self._launch(data, zygote)
+        self._forks_left = _FAILED_FORKS
+        return kernel
 
     async def _launch(self, data: Sequence[DataItem], zygote: Zygote | None) -> ChildKernel:
         return await self._started(ChildKernel(self._folder(), items=data, **self._options()), zygote)
@@ -197,3 +203,10 @@ class KernelPool:
             await kernel.close()
             raise
         return kernel
+
+
+def _needs_its_own(language: str, data: Sequence[DataItem]) -> bool:
+    """Return whether a kernel for `data` has to be started with it."""
+    if any(item.source for item in data):
+        return True
+    return language != "python" and sum(item.size for item in data) > _LARGEST_IN_SPARE

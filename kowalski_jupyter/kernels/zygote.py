@@ -85,6 +85,11 @@ class Zygote:
             raise ZygoteError("The zygote has been closed.")
         self._started.result()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there, or has not been started yet."""
+        return self._process is None or self._process.poll() is None
+
     def shows(self, mounts: Sequence[Mount]) -> bool:
         """Return whether the zygote sees the very same files: disks may have been mounted since it was started."""
         try:

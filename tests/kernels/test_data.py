@@ -267,7 +267,8 @@ def test_a_large_text_is_in_memory_once(root: Path) -> None:
         pool = KernelPool(root / "runs", spares=1)
         try:
             await pool.start()
-            spare = await asyncio.shield(pool._warm[0])
+            await pool.ready()
+            (spare,) = pool._kernels
             family = psutil.Process().children(recursive=True)
             (process,) = [process for process in family if process.name() == "kernel"]
             assert spare.alive

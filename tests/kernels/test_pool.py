@@ -35,10 +35,11 @@ def test_a_spare_is_taken_and_replaced(root: Path) -> None:
         pool = KernelPool(root, spares=1)
         try:
             await pool.start()
-            spare = await asyncio.shield(pool._warm[0])
+            await pool.ready()
+            (spare,) = pool._kernels
             first = await pool.acquire("python", data=(), calls=FakeRun())
             assert first is spare
-            await until(lambda: pool._warm and pool._warm[0].done())
+            await pool.ready()
             second = await pool.acquire("python", data=(), calls=FakeRun())
             assert second is not first
             await first.execute("x = 1", print)
@@ -54,7 +55,8 @@ def test_a_spare_that_has_died_is_passed_over(root: Path) -> None:
         pool = KernelPool(root, spares=1)
         try:
             await pool.start()
-            spare = await asyncio.shield(pool._warm[0])
+            await pool.ready()
+            (spare,) = pool._kernels
             psutil.Process(max(kernels())).kill()
             await until(lambda: not spare.alive)
             kernel = await pool.acquire("python", data=(), calls=FakeRun())

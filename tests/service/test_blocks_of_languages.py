@@ -36,7 +36,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def say(*languages: str) -> None:
         for language in languages:
             need(language)
-        monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _chosen: ("python", *languages))
+        monkeypatch.setattr("kowalski_jupyter.kernels.installed.available", lambda _chosen: ("python", *languages))
 
     return say
 
@@ -110,7 +110,7 @@ def test_small_models_get_one_block_and_the_prompt_that_was_measured(
 def test_prompts_speak_of_the_languages_that_are_there(
     open_desk: Open, monkeypatch: pytest.MonkeyPatch, profile: str, others: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _: ("python", *others))
+    monkeypatch.setattr("kowalski_jupyter.kernels.installed.available", lambda _: ("python", *others))
     with ScriptedServer([fence("repl", "FINAL(1)")]) as server:
         open_desk(server).ask("What?", {"notes": NOTES}, profile=profile)
         said = server.requests[0].messages[0]["content"]
@@ -152,7 +152,7 @@ def test_a_kernel_that_dies_is_replaced_and_the_others_stay(open_desk: Open, ins
 
 
 def test_a_kernel_that_does_not_start_is_an_error_of_the_cell(open_desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kowalski_jupyter.kernels.pool.available", lambda _: ("python", "bash"))
+    monkeypatch.setattr("kowalski_jupyter.kernels.installed.available", lambda _: ("python", "bash"))
     monkeypatch.setattr("kowalski_jupyter.kernels.pool.find", lambda *_: None)
     with ScriptedServer([fence("bash", "echo 1"), fence("repl", "FINAL(2)")]) as server:
         outcome = open_desk(server).ask("What?", {"notes": NOTES})

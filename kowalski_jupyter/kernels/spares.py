@@ -1,0 +1,96 @@
+"""Kernels of one kind that are started before anybody asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from .child import ChildKernel
+
+REFILL_SECONDS = 1.0
+"""How long after a spare is taken the next is started: the run that took it needs the processors first."""
+
+
+class Spares:
+    """Keeps some kernels started, and starts another where there is none.
+
+    Args:
+        start: Starts one.
+        count: How many are kept.
+        idle_seconds: After how long without a taker they are closed, until the next taker. None: never.
+    """
+
+    def __init__(
+        self, start: Callable[[], Awaitable[ChildKernel]], *, count: int, idle_seconds: float | None = None
+    ) -> None:
+        self._start = start
+        self._count = count
+        self._idle_seconds = idle_seconds
+        self._tasks: list[asyncio.Task[ChildKernel]] = []
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._refill: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def fill(self) -> None:
+        """Start what is missing, in the background."""
+        self._cancel_timers()
+        while len(self._tasks) < self._count and not self._closed:
+            task = asyncio.ensure_future(self._start())
+            # Whoever takes the spare gets the error; if nobody does, it is no news.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._tasks.append(task)
+        if self._idle_seconds is not None and self._tasks:
+            self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._let_go)
+
+    async def ready(self) -> None:
+        """Start what is missing now, and wait until all are there."""
+        self.fill()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def take(self) -> ChildKernel:
+        """Return a spare that is still alive, or a new kernel, and see to the next spare."""
+        try:
+            while self._tasks:
+                task = self._tasks[0]
+                await asyncio.wait([task])
+                if task not in self._tasks:
+                    continue  # another run was faster
+                self._tasks.remove(task)
+                kernel = await task
+                if kernel.alive:
+                    return kernel
+                await kernel.close()
+            return await self._start()
+        finally:
+            if not self._closed:
+                self._cancel_timers()
+                self._refill = asyncio.get_running_loop().call_later(REFILL_SECONDS, self.fill)
+
+    async def close(self) -> None:
+        """Start no more, and wait for the end of starts that are under way. Whoever started the kernels closes them."""
+        self._closed = True
+        self._cancel_timers()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._refill, self._idle):
+            if timer is not None:
+                timer.cancel()
+
+    def _let_go(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            leaving = asyncio.create_task(_end(task))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+
+async def _end(starting: asyncio.Task[ChildKernel]) -> None:
+    await asyncio.wait([starting])
+    if not starting.cancelled() and starting.exception() is None:
+        await starting.result().close()
