@@ -13,6 +13,12 @@ from jupyter_client.session import Session
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Called with ``(channel, message)``."""
 
+_NEVER = 1_000_000_000
+"""Milliseconds before a broken connection is made again: never, in a kernel's life.
+
+With -1, which is libzmq's word for it, the end of a kernel in the middle of a message aborts this process: the pipe is
+ended between two parts of what is being read (``Assertion failed: !_more``).
+"""
 _LARGEST = 4 << 20
 """Bytes of a message part; a kernel that sends more is cut off (prelude/output.py sends far less)."""
 _WAITING = 64
@@ -59,7 +65,7 @@ class KernelClient:
     def _connect(self, info: KernelConnectionInfo, channel: str, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.linger = 0
-        socket.reconnect_ivl = -1
+        socket.reconnect_ivl = _NEVER
         socket.maxmsgsize = _LARGEST
         socket.rcvhwm = _WAITING
         if kind == zmq.SUB:

@@ -107,6 +107,17 @@ def test_one_that_has_to_be_ended(bad: Path, root: Path, way: str, said: str) ->
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("attempt", range(4))
+def test_one_that_is_killed_in_the_middle_of_a_message(bad: Path, root: Path, attempt: int) -> None:
+    """ZMQ may be reading the first part of it then, and must not end this process over it."""
+
+    async def scenario() -> None:
+        async with started(bad, "floods_with_nothing", root, seconds=0.1) as session:
+            assert (await session("go")).status == "died", attempt
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("way", ["talks_garbage", "replies_twice", "answers_others"])
 def test_one_that_talks_nonsense_is_not_believed(bad: Path, root: Path, way: str) -> None:
     async def scenario() -> None:
