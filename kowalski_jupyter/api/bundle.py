@@ -141,7 +141,7 @@ def _html_cell(cell: Document) -> str:
     parts = [
         f"<p><small>{escape(cell['language'])} · {escape(cell['state'])}</small></p>",
         f"<pre><code>{escape(cell['code'])}</code></pre>",
-        *(f"<pre>{escape(output['text'])}</pre>" for output in cell["outputs"]),
+        *(_html_output(output) for output in cell["outputs"]),
     ]
     if cell["subcalls"]:
         rows = "".join(_html_subcall(call) for call in cell["subcalls"])
@@ -150,6 +150,16 @@ def _html_cell(cell: Document) -> str:
             f"<th>State</th><th>Prompt</th><th>Reply</th></tr></thead><tbody>{rows}</tbody></table></details>"
         )
     return "".join(parts)
+
+
+def _html_output(output: Document) -> str:
+    """Return an output's picture or table where it has one, else its text. Its HTML was cleaned when it came."""
+    rich = output["rich"]
+    if rich is None:
+        return f"<pre>{escape(output['text'])}</pre>"
+    if rich["mime"] == "text/html":
+        return f"<div>{rich['data']}</div>"
+    return f'<p><img src="data:{rich["mime"]};base64,{rich["data"]}" alt="{escape(output["text"])}"></p>'
 
 
 def _html_text(text: str) -> str:

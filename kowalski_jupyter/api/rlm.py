@@ -51,6 +51,8 @@ class RLM(Runs, Devices):
             answer then is.
         profile: name of a prompt profile; by default the one that suits the model.
         prompt: text of a prompt of your own, instead of a profile.
+        images: whether the root model is shown the pictures that its code draws; by default where its name says that it
+            sees.
         fresh: ask models again even where an equal sub-call was answered before.
         reuse: take replies to equal sub-calls of earlier runs too.
         step: called with language and code of each block before it runs; returns the code to run, or None to skip
@@ -78,6 +80,7 @@ class RLM(Runs, Devices):
         schema: Schema | None = None,
         profile: str | None = None,
         prompt: str | None = None,
+        images: bool | None = None,
         fresh: bool | None = None,
         reuse: bool | None = None,
         step: Step | bool = False,
@@ -99,6 +102,7 @@ class RLM(Runs, Devices):
                 "schema": None if schema is None else as_json_schema(schema),
                 "profile": profile,
                 "prompt": prompt,
+                "images": images,
                 "fresh": fresh,
                 "reuse": reuse,
                 "step": bool(step) or None,

@@ -16,18 +16,34 @@ OutputKind = Literal["stdout", "stderr", "result", "display", "error"]
 CellStatus = Literal["ok", "error", "final", "timeout", "died", "interrupted"]
 
 
+RichMime = Literal["image/png", "image/jpeg", "image/svg+xml", "text/html"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rich:
+    """A form of an output that is shown to the user in place of its text, harmless wherever it is shown (rich.py).
+
+    `data` is base64 for pictures, SVG among them, and else HTML that holds structure and text alone.
+    """
+
+    mime: RichMime
+    data: str
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One piece of a cell's output, as it comes.
 
     `kind` is ``stdout``/``stderr`` (pieces of a stream), ``result`` (the last expression's value),
     ``display`` (a rich output) or ``error`` (a traceback, without colour codes). `omitted` counts the
-    characters that the kernel cut out at the source *before* this piece, so that nobody counts wrong.
+    characters that the kernel cut out at the source *before* this piece, so that nobody counts wrong. `text` is what
+    the model reads; of what else is shown it says what that is.
     """
 
     kind: OutputKind
     text: str
     omitted: int = 0
+    rich: Rich | None = None
 
 
 @dataclass(frozen=True, slots=True)

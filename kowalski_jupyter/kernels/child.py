@@ -20,6 +20,7 @@ from .calls import CallServer
 from .client import KernelClient
 from .deadline import Deadline
 from .folders import OwnedFolder
+from .limiter import RICH
 from .outcome import cause_of_death, last_outputs, output_of
 from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
@@ -294,8 +295,8 @@ class ChildKernel:
         output = output_of(message)
         if output is None:
             return
-        cell.received += len(output.text)
-        if cell.received > _FLOOD * self._limits.output + (1 << 20):
+        cell.received += len(output.text) + (len(output.rich.data) if output.rich else 0)
+        if cell.received > _FLOOD * self._limits.output + RICH + (1 << 20):
             self._kill("it sent far more output than it may")
         else:
             cell.on_output(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -208,7 +209,7 @@ class ForeignKernel(ChildKernel):
         if output.kind == "error" and self._calls.final:
             return  # what `FINAL` throws to end the cell
         assert self._limiter is not None  # noqa: S101 - a cell is running
-        output = self._kind.understood(Output(output.kind, _COLOURS.sub("", output.text), output.omitted))
+        output = self._kind.understood(dataclasses.replace(output, text=_COLOURS.sub("", output.text)))
         self._has_error = self._has_error or output.kind == "error"
         cell.on_output(output)
         if output.kind == "error" and self._kind.lost(output.text):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable
 
-from .base import Output
+from .base import Output, Rich
 
 TAIL = 1 << 14
 """Characters of an overlong output's end that are kept for the end of the cell."""
+RICH = 2 << 20
+"""Characters of rich forms that a cell may show."""
 COST = 32
 """Characters of room that any output takes at least."""
 LEAST = 512
@@ -25,6 +28,7 @@ class Limiter:
     def __init__(self, limit: int, send: Callable[[Output], None]) -> None:
         self.received = 0
         self._room = limit
+        self._rich_room = RICH
         self._send = send
         self._tail: deque[Output] = deque()
         self._tail_size = 0
@@ -32,15 +36,21 @@ class Limiter:
 
     def add(self, output: Output) -> None:
         """Take one output."""
-        self.received += max(len(output.text), LEAST)
+        self.received += max(len(output.text), LEAST) + (len(output.rich.data) if output.rich else 0)
         fits = output.text[: self._room] if self._room > 0 else ""
         if fits or (self._room > 0 and not output.text):
             self._room -= max(len(fits), COST)
-            self._send(Output(output.kind, fits, output.omitted))
+            self._send(dataclasses.replace(output, text=fits, rich=self._fitting(output.rich)))
         elif output.omitted:
             self._omitted += output.omitted
         if len(fits) < len(output.text):
             self._keep(Output(output.kind, output.text[len(fits) :]))
+
+    def _fitting(self, rich: Rich | None) -> Rich | None:
+        if rich is None or len(rich.data) > self._rich_room:
+            return None
+        self._rich_room -= len(rich.data)
+        return rich
 
     def end(self) -> None:
         """Send what was kept of the end."""

@@ -6,8 +6,9 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from .base import Output
+from .base import Output, OutputKind
 from .client import valid
+from .rich import rich_of
 
 
 def output_of(message: Mapping[str, Any]) -> Output | None:
@@ -18,15 +19,25 @@ def output_of(message: Mapping[str, Any]) -> Output | None:
     match message["msg_type"], content:
         case "stream", {"name": "stdout" | "stderr" as kind, "text": str(text)}:
             return Output(kind, valid(text), omitted)
-        case "execute_result", {"data": {"text/plain": str(text)}}:
-            return Output("result", valid(text), omitted)
-        case "display_data", {"data": {"text/plain": str(text)}}:
-            return Output("display", valid(text), omitted)
+        case "execute_result", {"data": dict(data)}:
+            return _shown("result", data, omitted)
+        case "display_data" | "update_display_data", {"data": dict(data)}:
+            return _shown("display", data, omitted)
         case "error", {"traceback": [_, *_] as lines}:
             return Output("error", valid("\n".join(str(line) for line in lines)), omitted)
         case "error", {"ename": str(name), "evalue": str(value)}:
             return Output("error", valid(f"{name}: {value}"), omitted)
     return None
+
+
+def _shown(kind: OutputKind, data: Mapping[str, Any], omitted: int) -> Output | None:
+    """Return what a MIME bundle shows, None if it has neither text nor a form that is shown."""
+    text = data.get("text/plain")
+    rich, what = rich_of(data)
+    said = [part for part in (text.strip("\n") if isinstance(text, str) else "", what) if part.strip()]
+    if rich is None:
+        return Output(kind, valid(text), omitted) if isinstance(text, str) else None
+    return Output(kind, valid("\n".join(said) or "[shown to the user]"), omitted, rich)
 
 
 def last_outputs(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 USAGE = (
     "%%rlm [NAME …] [-o NAME] [--model M] [--url U] [--sub-model M] [--max-turns N] [--timeout S] [--max-subcalls N] "
     "[--max-tokens-in N] [--max-tokens-out N] [--depth N] [--seed N] [--schema NAME] [--profile NAME | --prompt FILE] "
-    "[--step] [--fresh] [--reuse] [--detach]"
+    "[--images] [--step] [--fresh] [--reuse] [--detach]"
 )
 
 
@@ -87,7 +87,7 @@ def parse_line(line: str) -> RlmArguments:
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--profile")
     prompt.add_argument("--prompt", type=_text_of)
-    for switch in ("--step", "--fresh", "--reuse", "--detach"):
+    for switch in ("--images", "--step", "--fresh", "--reuse", "--detach"):
         parser.add_argument(switch, action="store_true")
     given = parser.read(line)
     names, output, schema, step, detach = (given.pop(key) for key in ("names", "output", "schema", "step", "detach"))

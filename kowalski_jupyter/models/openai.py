@@ -132,11 +132,15 @@ class OpenAIModel:
         # "replace" is for lone surrogates, which Python strings may hold and UTF-8 may not.
         return json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
 
-    def _content(self, message: Message) -> str:
-        if self.kind != "exo":
-            return message.content
-        # exo's runner kills itself on "… FAIL", "… OOM", "… TIMEOUT", even in the middle of someone's data.
-        return message.content.replace("EXO RUNNER MUST ", "EXO RUNNER\u200d MUST ")
+    def _content(self, message: Message) -> str | list[dict[str, Any]]:
+        text = message.content
+        if self.kind == "exo":
+            # exo's runner kills itself on "… FAIL", "… OOM", "… TIMEOUT", even in the middle of someone's data.
+            text = text.replace("EXO RUNNER MUST ", "EXO RUNNER\u200d MUST ")
+        if not message.images:
+            return text
+        images = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+        return [{"type": "text", "text": text}, *images]
 
     @asynccontextmanager
     async def _response(self, body: bytes) -> AsyncGenerator[httpx.Response, None]:

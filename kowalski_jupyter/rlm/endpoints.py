@@ -26,6 +26,9 @@ OpenModel = Callable[[str | None, Report], Awaitable[ChatModel]]
 _BYTES_PER_TOKEN = 4.0
 """A first guess, for English and code; the server's own counts replace it."""
 
+_PICTURE_BYTES = 4000
+"""What a picture counts as: models make 300 to 1,500 tokens of one."""
+
 _DENSEST, _SPARSEST = 1.0, 8.0
 
 _MOST_MODELS = 8
@@ -89,7 +92,7 @@ class Endpoint:
         finally:
             if places is not None:
                 places.release()
-            size = sum(_size(message.content) for message in messages)
+            size = _size_of(messages)
             if usage is not None and usage.prompt_tokens > 0:
                 self._bytes += size
                 self._tokens += usage.prompt_tokens
@@ -106,6 +109,10 @@ class Endpoint:
     def count(self, text: str) -> int:
         """Return how many tokens a text has, about: by the bytes per token that this model's prompts had so far."""
         return self._tokens_of(_size(text))
+
+    def count_chat(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a chat has, about."""
+        return self._tokens_of(_size_of(messages))
 
     def excess(self, prompt: str, reply_tokens: int) -> int:
         """Return by how many tokens, about, a prompt and its reply exceed the window; 0 or less if they fit."""
@@ -154,6 +161,10 @@ class Endpoints:
             same = next((each for each in self._opened.values() if each.model is model), None)
             self._opened.setdefault(name, same or Endpoint(model, self._budget, self._tell))
         return self._opened[name]
+
+
+def _size_of(messages: Sequence[Message]) -> int:
+    return sum(_size(message.content) + _PICTURE_BYTES * len(message.images) for message in messages)
 
 
 def _size(text: str) -> int:

@@ -10,6 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
+from kowalski_jupyter.kernels.base import RichMime
+
 RunState = Literal["starting", "running", "done", "failed", "cancelled"]
 
 _TYPES: dict[str, type[Event]] = {}
@@ -177,13 +179,18 @@ class CellStarted(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class CellOutput(Event):
-    """A piece of a cell's output; `omitted` characters before it were cut out by the kernel."""
+    """A piece of a cell's output; `omitted` characters before it were cut out by the kernel.
+
+    `mime` and `data` are what is shown in place of the text, if anything is; see `Rich` in kernels/base.py.
+    """
 
     type: ClassVar[str] = "cell_output"
     cell: str
     kind: Literal["stdout", "stderr", "result", "display", "error"]
     text: str
     omitted: int = 0
+    mime: RichMime | Literal[""] = ""
+    data: str = ""
 
 
 @_event

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 
-from kowalski_jupyter.kernels.base import DataItem, Output, Value
+from kowalski_jupyter.kernels.base import DataItem, Output, RichMime, Value
 from kowalski_jupyter.models.base import Message, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.asking import ask
@@ -25,6 +25,8 @@ from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
 
+_RICH = 32 << 20
+"""Characters of pictures and tables that a run may show: each is kept as long as the run is."""
 _STEP = 0.3
 """Added to the temperature for each reply in a row that led nowhere, as the same prompt gives the same again."""
 
@@ -75,6 +77,8 @@ class Loop:
         self._emit = emit
         self._reply_tokens = settings.reply_tokens or profile.reply_tokens
         self._output_chars = settings.output_chars or profile.output_chars
+        named = feedback.sees_pictures(endpoint.model.name)
+        self._sees = named if settings.images is None else settings.images
         self._several = profile.several_languages and len(kernels.languages) > 1
         self._data_names = tuple(item.name for item in data)
         self._names = self._data_names
@@ -82,6 +86,7 @@ class Loop:
         self._missed: set[str] = set()
         self._stuck = 0
         self._errors = 0
+        self._rich_room = _RICH
         self._history = History([*opening, Message("user", first_message(question, data))])
 
     async def run(self) -> Value:
@@ -170,7 +175,7 @@ class Loop:
 
         def on_output(output: Output) -> None:
             record.outputs.append(output)
-            self._emit(ev.CellOutput(cell, output.kind, output.text, output.omitted))
+            self._emit(ev.CellOutput(cell, output.kind, output.text, output.omitted, *self._shown(output)))
 
         result = await self._kernels.execute(block.language, block.code, on_output)
         record.result = result
@@ -178,6 +183,14 @@ class Loop:
         if block.language == MAIN:
             self._names = self._data_names if result.status == "died" else result.names or self._names
         return record
+
+    def _shown(self, output: Output) -> tuple[RichMime, str] | tuple[()]:
+        """Return MIME type and data of what an output shows besides its text, if there is room for it in the run."""
+        rich = output.rich
+        if rich is None or len(rich.data) > self._rich_room:
+            return ()
+        self._rich_room -= len(rich.data)
+        return rich.mime, rich.data
 
     def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord]) -> None:
         """Tell the model what came of its reply."""
@@ -212,7 +225,8 @@ class Loop:
             said = feedback.after_trouble(reply, turns_left=turns_left)
         said = feedback.with_notes(said, self._steering.take_notes())
         self._emit(ev.Feedback(turn, said, trouble=not cells))
-        self._history.add(text, said, note_of(turn, text, "\n".join(cell.code for cell in cells), shown))
+        images = feedback.pictures(cells) if self._sees else ()
+        self._history.add(text, said, note_of(turn, text, "\n".join(cell.code for cell in cells), shown), images)
 
     def _tell_of_missing(self, reply: Reply) -> None:
         """Tell the user, once for each language, what the model would have used."""

@@ -16,7 +16,8 @@ class RunSettings:
     `depth` is how deep models may ask models: 1 lets a run's code ask for plain completions, 2 lets it start
     child runs, whose code may do what is left. `sub_model` is the id of the model that answers sub-calls, or empty for
     the root's own. `prompt` is the text of an opening of the user's own, or empty for the one of `profile`, which is
-    chosen by the model's name where it is empty.
+    chosen by the model's name where it is empty. `images` says whether the root model sees pictures; None to go by its
+    name.
     """
 
     max_turns: int = 20
@@ -34,5 +35,6 @@ class RunSettings:
     sub_model: str = ""
     profile: str = ""
     prompt: str = ""
+    images: bool | None = None
     step: bool = False
     fresh: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -20,6 +21,18 @@ _SHORTEST = 100
 _SUBCALL_CHARS = 500
 _SUBCALLS_EACH_END = 50
 _DOCUMENT_CHARS = 90_000
+_RICH_CHARS = 400_000
+"""Of pictures and tables, besides the texts. The oldest leave first; their place is told by their text."""
+
+
+@dataclass(slots=True)
+class _Output:
+    kind: str
+    clip: Clip
+    rich: dict[str, str] | None = None
+
+    def document(self, limit: int) -> dict[str, Any]:
+        return {"kind": self.kind, "text": self.clip.text(limit), "length": self.clip.length, "rich": self.rich}
 
 
 @dataclass(slots=True)
@@ -29,14 +42,15 @@ class _Cell:
     code: str
     state: str = "writing"
     seconds: float | None = None
-    outputs: list[tuple[str, Clip]] = field(default_factory=list)
+    outputs: list[_Output] = field(default_factory=list)
     subcalls: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def add_output(self, kind: str, text: str, omitted: int = 0) -> None:
+    def add_output(self, kind: str, text: str, omitted: int = 0) -> _Output:
         """Append to the last output if it is the same stream, else begin one."""
-        if not self.outputs or self.outputs[-1][0] != kind or kind not in ("stdout", "stderr"):
-            self.outputs.append((kind, Clip(_OUTPUT_CHARS)))
-        self.outputs[-1][1].add(text, omitted)
+        if not self.outputs or self.outputs[-1].kind != kind or kind not in ("stdout", "stderr"):
+            self.outputs.append(_Output(kind, Clip(_OUTPUT_CHARS)))
+        self.outputs[-1].clip.add(text, omitted)
+        return self.outputs[-1]
 
     def document(self, limit: int) -> dict[str, Any]:
         rows = list(self.subcalls.values())
@@ -49,7 +63,7 @@ class _Cell:
             "code": head_and_tail(self.code, limit),
             "state": self.state,
             "seconds": self.seconds,
-            "outputs": [{"kind": kind, "text": clip.text(limit), "length": clip.length} for kind, clip in self.outputs],
+            "outputs": [output.document(limit) for output in self.outputs],
             "subcalls": [
                 {
                     **row,
@@ -64,7 +78,10 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The document of a turn that has ended, which only a shorter `limit` changes, and its length as JSON."""
+    """The document of a turn that has ended, which only a shorter `limit` changes.
+
+    `length` is that of its JSON without pictures and tables, which have a limit of their own.
+    """
 
     limit: int
     document: dict[str, Any]
@@ -96,7 +113,8 @@ class _Turn:
         """Return the turn's document: a long run is shown ten times a second, and few of its turns change."""
         if self.kept is None or self.kept.limit != limit or self.kept.document["state"] != "done":
             document = self._document(now, limit)
-            self.kept = _Kept(limit, document, len(json.dumps(document)))
+            rich = sum(len(output.rich["data"]) for cell in self.cells for output in cell.outputs if output.rich)
+            self.kept = _Kept(limit, document, len(json.dumps(document)) - rich)
         return self.kept
 
     def _document(self, now: float, limit: int) -> dict[str, Any]:
@@ -180,6 +198,8 @@ class Trace:
         self._approval: dict[str, str] | None = None
         self._limits: dict[str, float] = {"turns": 0, "seconds": 0.0}
         self._text_chars = _TEXT_CHARS
+        self._rich: deque[tuple[_Turn, _Output]] = deque()
+        self._rich_size = 0
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> Trace:
@@ -291,7 +311,12 @@ class Trace:
 
     @_on(ev.CellOutput)
     def _(self, event: ev.CellOutput) -> None:
-        self._cells[event.cell].add_output(event.kind, event.text, event.omitted)
+        output = self._cells[event.cell].add_output(event.kind, event.text, event.omitted)
+        if event.mime and len(event.data) <= _RICH_CHARS:
+            output.rich = {"mime": event.mime, "data": event.data}
+            self._rich.append((self._turns[-1], output))
+            self._rich_size += len(event.data)
+            self._forget_rich()
 
     @_on(ev.CellFinished)
     def _(self, event: ev.CellFinished) -> None:
@@ -397,6 +422,14 @@ class Trace:
             if self._text_chars <= _SHORTEST or sum(turn.length for turn in turns) <= _DOCUMENT_CHARS:
                 return [turn.document for turn in turns]
             self._text_chars //= 2
+
+    def _forget_rich(self) -> None:
+        """Drop the oldest pictures and tables until the rest has room."""
+        while self._rich_size > _RICH_CHARS:
+            turn, output = self._rich.popleft()
+            assert output.rich is not None  # noqa: S101 - it is dropped here alone
+            self._rich_size -= len(output.rich["data"])
+            output.rich = turn.kept = None
 
     def _end_turn(self, now: float) -> None:
         if self._turns and self._turns[-1].ended is None:

@@ -76,6 +76,7 @@ _OPTIONS: dict[str, tuple[Check, str]] = {
     "reuse": (_switch, "True or False"),
     "profile": (_profile, f"one of {', '.join(PROFILES)}"),
     "prompt": (_text, "the text of a prompt"),
+    "images": (_switch, "True or False"),
 }
 
 

@@ -72,3 +72,18 @@ def test_where_a_run_comes_from_and_what_it_waits_for(long_run: dict[str, Any]) 
     assert "Made from run r-0<" in long_run["text/html"]
     assert "Block 1.1 waits for your word" in waiting["text/html"]
     assert "Asked by" not in waiting["text/html"]
+
+
+def test_pictures_and_tables_are_shown_and_said_where_they_cannot_be() -> None:
+    shown = bundle(
+        started(),
+        ev.TurnStarted(1, time=2.0),
+        ev.CellStarted(1, "1.1", "python", "plot()"),
+        ev.CellOutput("1.1", "display", 'a "curve"', 0, "image/png", "iVBORw0K"),
+        ev.CellOutput("1.1", "result", "   n\n0  1", 0, "text/html", "<table><tr><td>1</td></tr></table>"),
+        ev.CellFinished("1.1", "ok", "", 2.0),
+    )
+    assert '<img src="data:image/png;base64,iVBORw0K" alt="a &quot;curve&quot;">' in shown["text/html"]
+    assert "<table><tr><td>1</td></tr></table>" in shown["text/html"]
+    assert 'a "curve"' in shown["text/markdown"]
+    assert "iVBOR" not in shown["text/markdown"]

@@ -53,3 +53,23 @@ def test_a_long_run_stays_short_enough_for_a_notebook_however_it_is_looked_at() 
             watched.document()
 
     assert watched.document() == Trace.of(events).document()
+
+
+def test_pictures_have_room_of_their_own_and_the_newest_stay() -> None:
+    size = 150_000
+    events = run_of(5)
+    drawn = [event for event in events if isinstance(event, ev.CellOutput)]
+    for number, event in enumerate(drawn):
+        place = events.index(event) + 1
+        events.insert(place, ev.CellOutput(event.cell, "display", f"[picture {number}]", 0, "image/png", "x" * size))
+    watched = Trace()
+    for event in events:
+        watched.apply(event)
+        watched.document()
+
+    assert watched.document() == Trace.of(events).document()
+    outputs = [turn["parts"][1]["outputs"] for turn in watched.document()["turns"]]
+    assert [output[1]["text"] for output in outputs] == [f"[picture {number}]" for number in range(5)]
+    assert [output[1]["rich"] is not None for output in outputs] == [False, False, False, True, True]
+    assert [output[0]["length"] for output in outputs] == [100] * 5
+    assert len(outputs[0][0]["text"]) == 100

@@ -25,7 +25,7 @@ from .history import History
 from .interrupts import interrupts
 from .load import load
 from .namespace import Finished, Namespace
-from .output import Descriptors, Recorder, Stream
+from .output import Descriptors, Recorder, Rich, Stream
 from .shell import Compiler, Hook, Shell
 from .text import valid
 from .tracebacks import describe
@@ -152,7 +152,7 @@ class RunKernel(IPythonKernel):
             return problem
         return None if isinstance(error, Finished) else error
 
-    def _send_output(self, kind: str, text: str, omitted: int) -> None:
+    def _send_output(self, kind: str, text: str, omitted: int, rich: Rich) -> None:
         """Publish one output as Jupyter's message for its kind, or keep it for the reply that is about to go."""
         metadata = {"omitted": omitted} if omitted else {}
         text = valid(text)
@@ -164,7 +164,7 @@ class RunKernel(IPythonKernel):
             message, content = "error", {"ename": "", "evalue": "", "traceback": [text]}
         else:
             message = "execute_result" if kind == "result" else "display_data"
-            content = {"data": {"text/plain": text}, "metadata": {}, "execution_count": 0}
+            content = {"data": {"text/plain": text, **rich}, "metadata": {}, "execution_count": 0}
         if self._last_outputs is not None:
             self._last_outputs.append({"msg_type": message, "content": content, "metadata": metadata})
             return

@@ -12,12 +12,15 @@ import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from .interrupts import interrupts
 
-Send = Callable[[str, str, int], None]
-"""Called with ``(kind, text, omitted)``; see `Output` in kernels/base.py for what they mean."""
+Rich = Mapping[str, str]
+"""Forms of an output besides its text, by MIME type, as Jupyter's messages have them: pictures in base64."""
+
+Send = Callable[[str, str, int, Rich], None]
+"""Called with ``(kind, text, omitted, rich)``; see `Output` in kernels/base.py for what the first three mean."""
 
 PIECE = 1 << 16
 """Most characters in one message."""
@@ -27,7 +30,11 @@ FLUSH_SECONDS = 0.05
 MESSAGE_COST = 32
 """Characters that any output counts at least, so that a million empty ones are a flood as well."""
 
+RICH = 2 << 20
+"""Characters of rich forms that a cell may show. They are not for the model, so they do not count as its output."""
+
 _STREAMS = {"stdout": 1, "stderr": 2}
+_NONE: Rich = {}
 
 
 class Recorder:
@@ -44,7 +51,8 @@ class Recorder:
         self._running = False
         self._forked = False
         self._room = self.limit
-        self._pending: list[tuple[str, str]] = []
+        self._rich_room = RICH
+        self._pending: list[tuple[str, str, Rich]] = []
         self._pending_size = 0
         self._tail: deque[tuple[str, str]] = deque()
         self._tail_size = 0
@@ -63,15 +71,16 @@ class Recorder:
         with interrupts, self._lock:
             self.flush()
             omitted, self._omitted = self._omitted, 0
-            for kind, text in _joined(self._tail):
-                self._send(kind, text, omitted)
+            for kind, text, _rich in _joined((*piece, _NONE) for piece in self._tail):
+                self._send(kind, text, omitted, _NONE)
                 omitted = 0
             self._tail.clear()
             self._tail_size = 0
             self._room = self.limit
+            self._rich_room = RICH
             self._running = False
 
-    def write(self, kind: str, text: str) -> None:
+    def write(self, kind: str, text: str, rich: Rich = _NONE) -> None:
         """Add a piece of output. Pieces of a stream are joined, others stay single."""
         if self._forked:
             # Only the reader of the parent's pipe may speak for a forked process.
@@ -80,9 +89,10 @@ class Recorder:
         with interrupts, self._lock:
             fits = text[: self._room] if self._room > 0 else ""
             if fits:
+                rich = self._fitting(rich)
                 self._room -= _cost(kind, fits)
-                self._pending.append((kind, fits))
-                self._pending_size += len(fits)
+                self._pending.append((kind, fits, rich))
+                self._pending_size += len(fits) + sum(map(len, rich.values()))
             if len(fits) < len(text):
                 self._keep_tail(kind, text, len(fits))
             if self._pending_size >= PIECE:
@@ -101,7 +111,7 @@ class Recorder:
                 self._tail.append((kind, text))
                 self._tail_size += _cost(kind, text)
             else:
-                self._send(kind, text, 0)
+                self._send(kind, text, 0, _NONE)
 
     def flush(self) -> None:
         """Send what is pending, if there is a cell to send it for."""
@@ -109,9 +119,18 @@ class Recorder:
             if not self._running:
                 return
             pending, self._pending, self._pending_size = self._pending, [], 0
-            for kind, text in _joined(pending):
+            for kind, text, rich in _joined(pending):
                 for start in range(0, len(text) or 1, PIECE):
-                    self._send(kind, text[start : start + PIECE], 0)
+                    self._send(kind, text[start : start + PIECE], 0, _NONE if start else rich)
+
+    def _fitting(self, rich: Rich) -> Rich:
+        """Return what there is room for, the smallest first."""
+        fitting = {}
+        for form, data in sorted(rich.items(), key=lambda item: len(item[1])):
+            if len(data) <= self._rich_room:
+                self._rich_room -= len(data)
+                fitting[form] = data
+        return fitting
 
     def _keep_tail(self, kind: str, text: str, start: int) -> None:
         """Keep the end of ``text[start:]``, without copying what is too long."""
@@ -246,17 +265,17 @@ def _cost(kind: str, text: str) -> int:
     return len(text) if kind in _STREAMS else max(len(text), MESSAGE_COST)
 
 
-def _joined(pieces: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+def _joined(pieces: Iterable[tuple[str, str, Rich]]) -> Iterable[tuple[str, str, Rich]]:
     """Join neighbours of one stream."""
-    kind, texts = "", list[str]()
-    for next_kind, text in pieces:
+    kind, texts, rich = "", list[str](), _NONE
+    for next_kind, text, next_rich in pieces:
         if texts and (next_kind != kind or kind not in _STREAMS):
-            yield kind, "".join(texts)
+            yield kind, "".join(texts), rich
             texts = []
-        kind = next_kind
+        kind, rich = next_kind, next_rich
         texts.append(text)
     if texts:
-        yield kind, "".join(texts)
+        yield kind, "".join(texts), rich
 
 
 def _write_all(descriptor: int, text: str) -> None:

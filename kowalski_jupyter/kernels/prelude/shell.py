@@ -1,9 +1,10 @@
-"""IPython's shell with outputs that go to the recorder, as plain text."""
+"""IPython's shell with outputs that go to the recorder."""
 
 from __future__ import annotations
 
+import base64
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, cast
 
@@ -16,10 +17,15 @@ from IPython.core.formatters import DisplayFormatter
 from traitlets import Type
 
 from .namespace import Finished
-from .output import Recorder
+from .output import Recorder, Rich
 from .tracebacks import cut, describe
 
 LONGEST_REPR = 1 << 20
+FORMS = ("image/png", "image/jpeg", "image/svg+xml", "text/html")
+"""What is shown to the user besides text."""
+
+_PLAIN = {bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, type, range}
+"""Types that have no other form than text, to save the time of looking."""
 
 
 class Compiler(XCachingCompiler):
@@ -46,7 +52,9 @@ class Hook(DisplayHook):
         self.before_result()
         shell = cast("Shell", self.shell)
         shell.user_ns["_"] = result
-        self.recorder.write("result", as_text(shell, result))
+        text = as_text(shell, result)
+        # What shows itself has no text, and would do so again.
+        self.recorder.write("result", text, as_rich(shell, result) if text else {})
 
 
 class Publisher(DisplayPublisher):
@@ -55,9 +63,10 @@ class Publisher(DisplayPublisher):
     recorder: Recorder
 
     def publish(self, data: dict[str, Any], *_args: Any, **_options: Any) -> None:
-        """Record the plain text of a display bundle."""
-        if text := data.get("text/plain"):
-            self.recorder.write("display", text)
+        """Record a display bundle."""
+        rich = _rich(data)
+        if (text := data.get("text/plain")) or rich:
+            self.recorder.write("display", str(text or " "), rich)
 
     def clear_output(self, wait: bool = False) -> None:
         """Do nothing: what was sent has been read."""
@@ -68,6 +77,7 @@ class Shell(ZMQInteractiveShell):
 
     displayhook_class = Type(Hook)  # type: ignore[assignment]
     display_pub_class = Type(Publisher)  # type: ignore[assignment]
+    _quiet = False
 
     def attach(self, recorder: Recorder, before_result: Callable[[], None]) -> None:
         """Send all outputs to `recorder`; call `before_result` before a value is shown."""
@@ -75,7 +85,16 @@ class Shell(ZMQInteractiveShell):
         hook, publisher = cast("Hook", self.displayhook), cast("Publisher", self.display_pub)
         hook.before_result = before_result
         hook.recorder = publisher.recorder = recorder
-        cast("DisplayFormatter", self.display_formatter).active_types = ["text/plain"]
+        cast("DisplayFormatter", self.display_formatter).active_types = ["text/plain", *FORMS]
+
+    def quietly_formatted(self, value: Any) -> dict[str, Any]:
+        """Format `value` in all forms but text, without a word about those that it cannot be formatted in."""
+        self._quiet = True
+        try:
+            data, _metadata = cast("DisplayFormatter", self.display_formatter).format(value, include=FORMS)
+        finally:
+            self._quiet = False
+        return cast("dict[str, Any]", data)
 
     def init_environment(self) -> None:
         """Leave the environment alone: ipykernel would ask programs for colours."""
@@ -91,7 +110,7 @@ class Shell(ZMQInteractiveShell):
     ) -> None:
         """Record the error that is being handled."""
         error = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
-        if error is None or isinstance(error, Finished):
+        if error is None or self._quiet or isinstance(error, Finished):
             return
         if isinstance(error, SystemExit):
             code = "" if error.code is None else f"({error.code})"
@@ -117,3 +136,18 @@ def as_text(shell: Any, value: Any) -> str:
         return f"{value[:half]!r}\n{left_out}\n{value[-half:]!r}"
     data, _metadata = shell.display_formatter.format(value, include={"text/plain"})
     return str(data.get("text/plain", ""))
+
+
+def as_rich(shell: Any, value: Any) -> Rich:
+    """Return what Jupyter would show for `value` besides text. A form that fails is left out: the text is there."""
+    if type(value) in _PLAIN:
+        return {}
+    return _rich(shell.quietly_formatted(value))
+
+
+def _rich(data: Mapping[str, Any]) -> Rich:
+    """Return the forms that are shown, as text."""
+    found = {form: data[form] for form in FORMS if isinstance(data.get(form), (str, bytes)) and data[form]}
+    return {
+        form: base64.b64encode(value).decode() if isinstance(value, bytes) else value for form, value in found.items()
+    }

@@ -7,6 +7,7 @@ in as few tokens as that takes.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,18 @@ class CellRecord:
             text = _brief(output.text) if output.kind == "error" and self.language == "python" else output.text
             clip.add(f"\n{text}\n" if alone and clip.length else text, output.omitted)
         return clip.text().strip("\n")
+
+
+def sees_pictures(model: str) -> bool:
+    """Return whether a model says by its name that it sees pictures."""
+    return _SEES.search(model) is not None
+
+
+def pictures(cells: Sequence[CellRecord]) -> tuple[str, ...]:
+    """Return the last pictures that a turn's cells have shown, as data URLs, of the kinds that models see."""
+    shown = [output.rich for cell in cells for output in cell.outputs if output.rich is not None]
+    seen = [rich for rich in shown if rich.mime in ("image/png", "image/jpeg")]
+    return tuple(f"data:{rich.mime};base64,{rich.data}" for rich in seen[-_PICTURES:])
 
 
 def after_cells(
@@ -106,6 +119,8 @@ def _brief(traceback: str) -> str:
     return "\n".join([*own, *lines[message:]])
 
 
+_PICTURES = 4
+_SEES = re.compile(r"(?i)(^|[^a-z])(vl|vision|llava|pixtral|internvl|minicpm-v|smolvlm)([^a-z]|$)")
 _NOTHING = frozenset({"[]", "{}", "()", "set()", "None", "''"})
 _JUDGE = "If the output answers it, call FINAL with the answer; else look further."
 _LAST = "This is your last turn: call FINAL(value) with the best answer you have."

@@ -67,7 +67,7 @@ async def make_room(
         emit: takes the events.
     """
     limit = room(endpoint, reply_tokens)
-    if limit is None or endpoint.count(history.text()) <= limit:
+    if limit is None or endpoint.count_chat(history.messages) <= limit:
         return
     notes = history.foldable()
     if notes:
@@ -83,7 +83,7 @@ async def make_room(
         whole = "\n".join([summary or "What was done so far.", *(["Also:", *kept] if kept else [])])
         history.fold(whole)
         emit(Folded(turn - 1, summary, kept, before, len(history.text()), seconds))
-    while endpoint.count(history.text()) > limit and history.shorten():
+    while endpoint.count_chat(history.messages) > limit and history.shorten():
         pass
 
 

@@ -62,12 +62,12 @@ class History:
         return [*self._head, *fold, *(message for turn in self._turns for message in (turn.reply, turn.said))]
 
     def text(self) -> str:
-        """Return the whole chat as one text, to be measured."""
+        """Return the whole chat as one text."""
         return "".join([message.content for message in self.messages])
 
-    def add(self, reply: str, said: str, note: TurnNote) -> None:
-        """Append a reply and what is said to it."""
-        self._turns.append(_Turn(Message("assistant", reply or "(empty)"), Message("user", said), note))
+    def add(self, reply: str, said: str, note: TurnNote, images: tuple[str, ...] = ()) -> None:
+        """Append a reply and what is said and shown to it."""
+        self._turns.append(_Turn(Message("assistant", reply or "(empty)"), Message("user", said, images), note))
 
     def forget_last(self) -> None:
         """Drop the last turn: a model that reads its own reply twice goes on repeating it."""

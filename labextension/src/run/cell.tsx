@@ -7,6 +7,7 @@ import { colourAs, TextBox } from '../text';
 import { Branch, Leaf } from '../tree/tree';
 import { ICell, IOutput, OutputKind } from './document';
 import { cellLook, waitingLook } from './states';
+import { Rich } from './rich';
 import { Subcalls } from './subcalls';
 
 /** Outputs up to this length are read out with the name of their item. */
@@ -100,12 +101,16 @@ function Output(props: {
       }
     >
       <div className="kowalski-caption">{caption}</div>
-      <TextBox
-        className={`kowalski-output kowalski-output-${output.kind}`}
-        label={caption}
-        text={output.text}
-        growing={growing}
-      />
+      {output.rich === null ? (
+        <TextBox
+          className={`kowalski-output kowalski-output-${output.kind}`}
+          label={caption}
+          text={output.text}
+          growing={growing}
+        />
+      ) : (
+        <Rich rich={output.rich} text={output.text} label={caption} />
+      )}
     </Leaf>
   );
 }

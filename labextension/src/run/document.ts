@@ -164,6 +164,22 @@ export interface IOutput {
   readonly text: string;
   /** The number of characters before the text was cut. */
   readonly length: number;
+  /** What is shown in the text's place. */
+  readonly rich: IRich | null;
+}
+
+export const RICH_MIME_TYPES = [
+  'image/png',
+  'image/jpeg',
+  'image/svg+xml',
+  'text/html'
+] as const;
+
+/** A picture or a table. */
+export interface IRich {
+  readonly mime: (typeof RICH_MIME_TYPES)[number];
+  /** Base64, but for HTML. */
+  readonly data: string;
 }
 
 /** A call of a model from inside a cell. */

@@ -3,11 +3,13 @@ import {
   ICell,
   IOutput,
   IProse,
+  IRich,
   IRun,
   ISubcall,
   isGoing,
   ITurn,
   OUTPUT_KINDS,
+  RICH_MIME_TYPES,
   RUN_STATES,
   RUN_VERSION,
   SUBCALL_STATES,
@@ -154,8 +156,18 @@ function readOutput(output: JsonObject): IOutput {
   return {
     kind: readChoice(output.kind, OUTPUT_KINDS, 'display'),
     text: readText(output.text),
-    length: readNumber(output.length)
+    length: readNumber(output.length),
+    rich: readRich(output.rich)
   };
+}
+
+/** A picture or table; null where there is none of a kind that can be shown. */
+function readRich(value: unknown): IRich | null {
+  const { mime, data } = readObject(value);
+  const known = RICH_MIME_TYPES.find(each => each === mime);
+  return known !== undefined && typeof data === 'string' && data !== ''
+    ? { mime: known, data }
+    : null;
 }
 
 /** The sub-calls; of those with the same id only the last, as ids tell them apart. */
