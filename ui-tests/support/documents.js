@@ -75,7 +75,12 @@ export function cell(id, fields = {}) {
 }
 
 export function output(kind, text, length = text.length) {
-  return { kind, text, length };
+  return { kind, text, length, rich: null };
+}
+
+/** A picture or table, and what the model reads of it. */
+export function rich(mime, data, text) {
+  return { ...output('display', text), rich: { mime, data } };
 }
 
 export function subcall(id, fields = {}) {

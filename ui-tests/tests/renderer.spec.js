@@ -7,6 +7,7 @@ import {
   looking,
   output as text,
   prose,
+  rich,
   run,
   saved,
   subcall,
@@ -275,6 +276,57 @@ test('what a stranger wrote is shown as text', async ({ page, kernel }) => {
   await expect(shown.getByText(evil).first()).toBeVisible();
   await expect(shown.locator('img, script')).toHaveCount(0);
   expect(await page.evaluate(() => window.attacked)).toBeUndefined();
+});
+
+test('pictures and tables are shown, and nothing of them runs or fetches', async ({
+  page,
+  kernel
+}) => {
+  const asked = [];
+  page.on('request', request => {
+    if (request.url().includes('stranger.example')) {
+      asked.push(request.url());
+    }
+  });
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="320" height="120" onload="window.attacked = true">
+    <image href="http://stranger.example/a.png"/><script>window.attacked = true</script>
+    <polyline points="10,110 100,60 200,80 310,10" fill="none" stroke="teal" stroke-width="4"/></svg>`;
+  const table = `<table onclick="window.attacked = true"><thead><tr><th>year</th><th>letters</th></tr></thead>
+    <tbody><tr><td>1816</td><td>42</td></tr></tbody></table>
+    <img src="http://stranger.example/b.png" onerror="window.attacked = true">
+    <a href="http://stranger.example/c" class="jp-Button">Log in</a><style>body { display: none }</style>`;
+  const document = run({
+    id: 'r-pictures',
+    state: 'done',
+    turns: [
+      turn(1, {
+        parts: [
+          cell('1.1', {
+            code: 'plot(letters)',
+            outputs: [
+              rich('image/svg+xml', btoa(svg), 'letters by year'),
+              rich('text/html', table, '  year letters'),
+              rich('text/javascript', 'window.attacked = true', 'a script')
+            ]
+          })
+        ]
+      })
+    ]
+  });
+  await openNotebook(page, [saved(document)], kernel);
+  const shown = output(page, 0);
+  await item(shown, /^Turn 1/).click();
+  const picture = shown.getByRole('img', { name: 'letters by year' });
+  await expect(picture).toBeVisible();
+  expect(await picture.evaluate(node => node.naturalWidth)).toBe(320);
+  await expect(shown.getByRole('cell', { name: '1816' })).toBeVisible();
+  await expect(shown.getByText('a script')).toBeVisible();
+  await expect(shown.locator('script, style, a, table img')).toHaveCount(0);
+  await shown.getByRole('cell', { name: '1816' }).click();
+  expect(await page.evaluate(() => window.attacked)).toBeUndefined();
+  expect(asked).toEqual([]);
+  await expectAccessible(page, '.kowalski-run');
+  await page.screenshot({ path: 'test-results/renderer-pictures.png' });
 });
 
 test('what cannot be read is explained', async ({ page, kernel }) => {
