@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -226,7 +227,8 @@ class Loop:
         said = feedback.with_notes(said, self._steering.take_notes())
         self._emit(ev.Feedback(turn, said, trouble=not cells))
         images = feedback.pictures(cells) if self._sees else ()
-        self._history.add(text, said, note_of(turn, text, "\n".join(cell.code for cell in cells), shown), images)
+        note = functools.partial(note_of, turn, text, "\n".join(cell.code for cell in cells), shown)
+        self._history.add(text, said, note, images)
 
     def _tell_of_missing(self, reply: Reply) -> None:
         """Tell the user, once for each language, what the model would have used."""

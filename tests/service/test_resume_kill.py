@@ -75,7 +75,7 @@ def requests_of(server: ScriptedServer) -> list[str]:
 
 
 async def resumed(url: str, store: Path, root: Path, told: list[dict[str, Any]], *, real: bool = False) -> None:
-    """Check what a new service knows of a killed run, and go on with it."""
+    """Check that a new service knows of a killed run what was `told`, and go on with it."""
     service = toy_service(url, store, root, real_kernels=real)
     try:
         run_id = told[0]["run"]
@@ -84,10 +84,11 @@ async def resumed(url: str, store: Path, root: Path, told: list[dict[str, Any]],
             emitted = [{**event, "seq": 0} for event in told if event["type"] == kind]
             stored = [{**event, "seq": 0} for event in kept if event["type"] == kind]
             assert stored[: len(emitted)] == emitted
-        if told[-1]["type"] == "run_finished":
+        (row,) = service.status()["runs"]
+        if row["state"] == "done":
             answer = service.find(run_id).answer
         else:
-            (row,) = service.status()["runs"]
+            assert told[-1]["type"] != "run_finished"
             assert (row["state"], row["resumable"]) == ("failed", True)
             live = service.resume(run_id, packed(root))
             await asyncio.gather(*filter(None, [live.task]))
@@ -101,11 +102,15 @@ async def resumed(url: str, store: Path, root: Path, told: list[dict[str, Any]],
         await service.close()
 
 
-def check(server: ScriptedServer, before: int, told: list[dict[str, Any]]) -> None:
-    """See that the requests after the kill are those whose replies were not there at the kill, once each."""
-    paid = sum(event["type"] in ("reply_finished", "subcall_finished") for event in told)
+def check(server: ScriptedServer, before: int, told: list[dict[str, Any]], n: int) -> None:
+    """See that the requests after the kill are those whose replies were not there at the kill, once each.
+
+    What comes after the n-th event in the same step of the loop, before anybody can be told, may be there or not.
+    """
+    paid = [event["type"] in ("reply_finished", "subcall_finished") for event in told]
     again = requests_of(server)[before:]
-    assert len(again) == len(set(again)) == TURNS + ANSWER - paid
+    assert len(again) == len(set(again))
+    assert TURNS + ANSWER - sum(paid) <= len(again) <= TURNS + ANSWER - sum(paid[:n])
 
 
 @pytest.mark.timeout(600)
@@ -119,8 +124,8 @@ def test_a_kill_after_any_event_loses_nothing(tmp_path: Path) -> None:
             assert len(told) >= n
             until(lambda: not server.in_flight)
             before = len(server.requests)
-            asyncio.run(resumed(server.url, store, root, told))
-            check(server, before, told)
+            asyncio.run(resumed(server.url, store, root, told[:n]))
+            check(server, before, told, n)
 
 
 REAL = (
@@ -144,7 +149,7 @@ def test_a_kill_with_real_kernels(tmp_path: Path, where: Any) -> None:
         told = run(n, store, root)
         until(lambda: not server.in_flight)
         before = len(server.requests)
-        asyncio.run(resumed(server.url, store, root, told, real=True))
-        check(server, before, told)
+        asyncio.run(resumed(server.url, store, root, told[:n], real=True))
+        check(server, before, told, n)
         left = set(psutil.Process().children(recursive=True)) - set(children)
         until(lambda: not [child for child in left if child.is_running()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import Message
@@ -37,7 +37,7 @@ class TurnNote:
 class _Turn:
     reply: Message
     said: Message
-    note: TurnNote
+    note: Callable[[], TurnNote]
 
 
 class History:
@@ -65,8 +65,8 @@ class History:
         """Return the whole chat as one text."""
         return "".join([message.content for message in self.messages])
 
-    def add(self, reply: str, said: str, note: TurnNote, images: tuple[str, ...] = ()) -> None:
-        """Append a reply and what is said and shown to it."""
+    def add(self, reply: str, said: str, note: Callable[[], TurnNote], images: tuple[str, ...] = ()) -> None:
+        """Append a reply and what is said and shown to it; `note` is made when it is needed."""
         self._turns.append(_Turn(Message("assistant", reply or "(empty)"), Message("user", said, images), note))
 
     def forget_last(self) -> None:
@@ -75,7 +75,7 @@ class History:
 
     def foldable(self) -> list[TurnNote]:
         """Return the notes of all turns that are folded or would be by `fold`; empty if no further turn can be."""
-        more = [turn.note for turn in self._turns[:-_KEPT]]
+        more = [turn.note() for turn in self._turns[:-_KEPT]]
         return [*self._folded, *more] if more else []
 
     def fold(self, summary: str) -> None:

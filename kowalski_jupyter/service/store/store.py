@@ -29,15 +29,16 @@ from kowalski_jupyter.service.store.writer import close_writer, is_alive, new_wr
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = (
-    ev.RunStarted,
+_SOON: Final = (
     ev.ReplyFinished,
     ev.CellFinished,
+    ev.SubcallFinished,
     ev.Folded,
     ev.Feedback,
     ev.Answered,
-    ev.RunFinished,
 )
+"""What is written before anybody is told of it, but after the run has asked for what comes next: who follows a log is
+called later in the loop than what is put into it now."""
 _SUMMED_UP: Final = (ev.RunStarted, ev.TurnStarted, ev.RunFinished)
 _ANSWER_BYTES: Final = 64 << 20
 """The largest answer that is stored as a value; of a larger one only the text is."""
@@ -121,13 +122,12 @@ class RunStore:
         if isinstance(event, ev.ReplyDelta):
             return
         self._dirty[run.id] = writing
-        if isinstance(event, _AT_ONCE):
+        if isinstance(event, ev.RunStarted | ev.RunFinished):
             self._flush()
-            large = run.answer is not None and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES
-            if large and isinstance(event, ev.RunFinished):
+            ended = isinstance(event, ev.RunFinished)
+            if ended and run.answer is not None and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES:
                 self._do_apart(write_answer, run.id, run.answer)
-        elif isinstance(event, ev.SubcallFinished):
-            # Whoever waits for this reply is called later in the loop than what is put into it now.
+        elif isinstance(event, _SOON):
             if not self._flush_next:
                 self._flush_next = True
                 asyncio.get_running_loop().call_soon(self._flush_soon)
