@@ -60,7 +60,8 @@ _MARK = re.compile(
     r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text)\|>)",
     re.IGNORECASE,
 )
-_MARK_START = re.compile(r"[<\[]")
+_MARK_START = re.compile(r"<(?:/?(?:th|re|to)|\|)|\[/?THINK\]", re.IGNORECASE)
+_TOOL_END = "_call>"
 _SPECIAL = re.compile(r"```|~~~|<|\[")  # what a mark or a fence begins with
 
 
@@ -72,7 +73,9 @@ class ReplyStream:
     """
 
     def __init__(self) -> None:
-        self._arrived: list[str] = []  # and not yet looked at
+        self._arrived: list[str] = []  # and not yet taken
+        self._looked_at = 0  # so many of these
+        self._seen = ""  # the end of what was looked at
         self._segments: list[Segment] = []
         self._recalled = 0  # segments before this index have already been turned into thoughts
         self._kind: _TextKind = "prose"
@@ -110,8 +113,16 @@ class ReplyStream:
 
     @property
     def ended(self) -> Sequence[Segment]:
-        """The segments but the one that is still growing. Asking costs what has arrived since the last time."""
-        self._take_arrived()
+        """The segments that have ended: of code all, of others perhaps not the last ones.
+
+        Asking costs what has arrived since the last time, and next to nothing if that can neither begin a block nor
+        end one.
+        """
+        new = self._seen + "".join(self._arrived[self._looked_at :])
+        self._looked_at = len(self._arrived)
+        self._seen = new[-len(_TOOL_END) :]
+        if "`" in new or "~" in new or _TOOL_END in new:
+            self._take_arrived()
         return self._segments
 
     @property
@@ -127,8 +138,12 @@ class ReplyStream:
             return
         text = self._carriage_return + "".join(self._arrived)
         self._arrived = []
-        self._carriage_return = "\r" if text.endswith("\r") else ""
-        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+        self._looked_at = 0
+        if "\r" in text:
+            self._carriage_return = "\r" if text.endswith("\r") else ""
+            text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+        else:
+            self._carriage_return = ""
         end = text.rfind("\n") + 1
         if end:
             lines = "".join(self._pending) + text[:end]
@@ -173,7 +188,7 @@ class ReplyStream:
         if "<" not in line and "[" not in line:
             self._take_line_end(line)
             return
-        marks = _marks(line, in_prose=self._kind == "prose")
+        marks = _marks(line, in_prose=self._kind == "prose") if _MARK_START.search(line) else ()
         last_close = max((match.start() for match in marks if match["close"]), default=-1)
         position = 0
         for match in marks:
