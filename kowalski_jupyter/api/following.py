@@ -44,7 +44,8 @@ class Following:
                 self.waiting = event
             elif isinstance(event, ApprovalGiven):
                 self.waiting = None
-        self.show(self._trace.document())
+        if self._on_update is not None:
+            self._on_update(self._trace.document())
 
     def show(self, document: Document) -> None:
         """Tell the user's function, if there is one."""
@@ -78,7 +79,7 @@ class Following:
     @property
     def answered(self) -> bool:
         """Whether there is an answer, be it a partial one."""
-        return self._trace.document()["answer"] is not None
+        return self._trace.answered
 
     def conclude(self, value: Any, schema: Schema | None = None) -> Result:
         """Return the result of a run that has ended; `value` is its answer, None without one.

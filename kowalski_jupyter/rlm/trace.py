@@ -384,6 +384,11 @@ class Trace:
         for turn in [*self._turns[-1:], *self._callers.values()]:
             turn.kept = None
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer, be it a partial one."""
+        return self._answer is not None
+
     def document(self) -> dict[str, Any]:
         """Return the run as docs/run-format.md describes it."""
         return {**self.head(), "turns": self._turn_documents(self._ended or time.time())}
