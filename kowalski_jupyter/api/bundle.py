@@ -89,9 +89,7 @@ def to_html(document: Document) -> str:
         parts.append(f"<p><b>Failed:</b> {_html_text(document['error'])}</p>")
     if document["answer"]:
         answer = document["answer"]
-        parts.append(
-            f"<p><b>{_answer_title(document)}</b> ({escape(answer['type'])})</p><pre>{escape(answer['text'])}</pre>"
-        )
+        parts.append(f"<p><b>{_answer_title(document)}</b> ({escape(answer['type'])})</p>{_html_output(answer)}")
     parts.extend(_html_turn(turn) for turn in document["turns"])
     if document["sandbox"]:
         parts.append(f"<p><small>Code ran in: {escape(document['sandbox'])}</small></p>")

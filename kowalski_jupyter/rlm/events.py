@@ -324,13 +324,16 @@ class Feedback(Event):
 class Answered(Event):
     """The run's answer. `value_type` and `text` are for people; the value itself is kept by the run.
 
-    With `partial` it is the best that there was when a limit ended the run, which counts as failed.
+    With `partial` it is the best that there was when a limit ended the run, which counts as failed. `mime` and `data`
+    are a picture to show in the text's place, as in `CellOutput`.
     """
 
     type: ClassVar[str] = "answered"
     value_type: str
     text: str
     partial: bool = False
+    mime: RichMime | Literal[""] = ""
+    data: str = ""
 
 
 @_event

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kowalski_jupyter.kernels.base import FUNCTIONS, DataItem, Function, KernelError, Query, Value
+from kowalski_jupyter.kernels.rich import rich_of
 from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
@@ -132,7 +134,7 @@ class Run:
         error = ""
         try:
             self.answer = await self._until_limit()
-            self._emit(ev.Answered(self.answer.type, self.answer.text))
+            self._emit(_answered(self.answer))
             state = "done"
         except asyncio.CancelledError:
             state, error = "cancelled", "The run was cancelled."
@@ -210,7 +212,7 @@ class Run:
             best = text_value(self._loop.last_output)
         if best is not None:
             self.answer, self.partial = best, True
-            self._emit(ev.Answered(best.type, best.text, partial=True))
+            self._emit(_answered(best, partial=True))
 
     # -- the ways to an answer -------------------------------------------------------------------------
 
@@ -310,3 +312,10 @@ def _explain(failure: Exception) -> str:
     if isinstance(failure, OSError):
         return f"The system refused: {failure}. Free what is short (disk, memory, files) and run again."
     return f"Unexpected {type(failure).__name__}: {failure}. Please report this; the server's log has more."
+
+
+def _answered(value: Value, *, partial: bool = False) -> ev.Answered:
+    """Return the event that tells of an answer: a figure is shown as the picture that it is."""
+    rich, _ = rich_of({"image/png": base64.b64encode(value.data).decode()}) if value.kind == "png" else (None, "")
+    shown = (rich.mime, rich.data) if rich else ()
+    return ev.Answered(value.type, value.text, partial, *shown)

@@ -367,7 +367,8 @@ class Trace:
     @_on(ev.Answered)
     def _(self, event: ev.Answered) -> None:
         text = head_and_tail(event.text, _ANSWER_CHARS)
-        self._answer = {"type": event.value_type, "text": text, "partial": event.partial}
+        rich = {"mime": event.mime, "data": event.data} if event.mime and len(event.data) <= _RICH_CHARS else None
+        self._answer = {"type": event.value_type, "text": text, "partial": event.partial, "rich": rich}
 
     @_on(ev.RunFinished)
     def _(self, event: ev.RunFinished) -> None:

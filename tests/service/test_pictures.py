@@ -39,6 +39,17 @@ def test_a_model_that_sees_is_shown_what_its_code_draws(open_desk: Open, options
     assert shown["rich"]["mime"] == "image/png"
 
 
+def test_an_answer_that_is_a_figure_is_shown_as_one(open_desk: Open) -> None:
+    code = "import matplotlib.pyplot as plt\nfigure, axes = plt.subplots()\naxes.plot([1, 2])\nFINAL(figure)"
+    with ScriptedServer([f"```repl\n{code}\n```"]) as server:
+        outcome = open_desk(server).ask("Draw it.", {"notes": "1"})
+
+    answer = outcome.document["answer"]
+    assert answer["rich"]["mime"] == "image/png"
+    assert base64.b64decode(answer["rich"]["data"]) == outcome.value.png
+    assert "Picture" in answer["text"] or "Figure" in answer["text"]
+
+
 def test_a_model_says_by_its_name_that_it_sees(open_desk: Open) -> None:
     with ScriptedServer([DRAW, "```repl\nFINAL(1)\n```"], models=["mlx-community/Qwen2.5-VL-7B-4bit"]) as server:
         open_desk(server).ask("What?", {"notes": "1"})

@@ -5,6 +5,7 @@ import { CopyButton } from '../copy';
 import { TextBox } from '../text';
 import { IAnswer } from './document';
 import { RunError } from './error';
+import { Rich } from './rich';
 
 /** What came out; where a limit ended the run, with what ended it. */
 export function Answer(props: {
@@ -28,11 +29,15 @@ export function Answer(props: {
         <CopyButton text={answer.text} />
       </header>
       {answer.partial && error !== null && <RunError text={error} />}
-      <TextBox
-        text={answer.text}
-        label={label}
-        className="kowalski-answer-text"
-      />
+      {answer.rich === null ? (
+        <TextBox
+          text={answer.text}
+          label={label}
+          className="kowalski-answer-text"
+        />
+      ) : (
+        <Rich rich={answer.rich} text={answer.text} label={label} />
+      )}
     </section>
   );
 }

@@ -107,6 +107,8 @@ export interface IAnswer {
   readonly text: string;
   /** Whether it is only the best there was when a limit ended the run. */
   readonly partial: boolean;
+  /** The picture that it is, if it is one. */
+  readonly rich: IRich | null;
 }
 
 /** A block of code that waits for the user's word. */

@@ -104,7 +104,8 @@ function readRun(data: JsonObject): IRun {
     answer: readOptionalObject(data.answer, answer => ({
       type: readText(answer.type),
       text: readText(answer.text),
-      partial: readFlag(answer.partial)
+      partial: readFlag(answer.partial),
+      rich: readRich(answer.rich)
     })),
     // Of a run that has ended nothing waits.
     approval: isGoing(state)
