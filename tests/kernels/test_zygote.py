@@ -112,14 +112,19 @@ len([p for p in os.listdir('/proc') if p.isdigit()]) - before
     with_pool(root, scenario)
 
 
-def test_kernels_start_from_nothing_when_the_zygote_has_died(root: Path) -> None:
+def test_a_zygote_that_has_died_is_replaced(root: Path) -> None:
     async def scenario(pool: KernelPool) -> None:
         (forked,) = await several(pool, 1)
-        zygote_process().kill()
+        dead = zygote_process()
+        dead.kill()
         await until(lambda: not forked.alive)
         assert (await forked.execute("1", print)).status == "died"
-        (kernel,) = await several(pool, 1)
-        assert await value(kernel, "1 + 1") == "2"
+        kernels = await several(pool, 3)
+        assert [await value(kernel, "1 + 1") for kernel in kernels] == ["2"] * 3
+        zygote = zygote_process()
+        assert zygote.pid != dead.pid
+        guards = [child for child in zygote.children() if child.name() == "kernel-guard"]
+        assert len(guards) == 3
 
     with_pool(root, scenario)
 
