@@ -29,6 +29,13 @@ def encode_figure(value: Any) -> tuple[str, bytes] | None:
     return None
 
 
+def put_away(value: Any) -> None:
+    """Have a matplotlib figure that is the answer not shown as an output too, as those are that a cell leaves open."""
+    matplotlib, pyplot = (sys.modules.get(f"matplotlib.{name}") for name in ("figure", "pyplot"))
+    if matplotlib and pyplot and (figure := _figure_of(matplotlib, value)) is not None:
+        pyplot.close(figure)
+
+
 def _figure_of(matplotlib: Any, value: Any) -> Any:
     """Return the figure that `value` is or is drawn on: axes, a sub-figure, seaborn's grids."""
     while value is not None and not isinstance(value, matplotlib.Figure):

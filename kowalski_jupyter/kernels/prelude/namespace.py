@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from .calls import Calls, QueryError, Request
 from .chunks import chunks
 from .encode import encode
+from .figures import put_away
 from .forms import with_form
 from .helpers import Helpers
 from .history import History
@@ -133,6 +134,7 @@ class Namespace:
 
     def _send(self, value: Any) -> None:
         kind, type_name, text, data = encode(value)
+        put_away(value)
         self._calls.call(Request("final", {"kind": kind, "type": type_name, "text": text}, data))
 
 
