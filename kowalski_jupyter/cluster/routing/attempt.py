@@ -47,6 +47,11 @@ class Attempt:
         self._task = asyncio.create_task(self._read(deltas))
 
     @property
+    def taken(self) -> bool:
+        """Whether its server has begun to answer, with a token or without."""
+        return self.progress > self.begun
+
+    @property
     def whole(self) -> bool:
         """Whether the reply is there, to its end."""
         return self.ended and self.error is None
