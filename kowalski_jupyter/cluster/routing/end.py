@@ -168,7 +168,12 @@ class End(abc.ABC):
                 self.durations.append(attempt.seconds)
             tokens = attempt.usage.completion_tokens if attempt.usage else attempt.tokens
             self.width.replied(tokens, attempt.progress - (attempt.first or attempt.progress), in_flight)
-        elif isinstance(error, ModelUnreachableError):
+        else:
+            self.failed(error)
+
+    def failed(self, error: ModelError) -> None:
+        """Note that a request of its failed: an end that fails again and again is left alone for a while."""
+        if isinstance(error, ModelUnreachableError):
             self.breaker.failed(surely=True)
         elif isinstance(error, ModelRejectedError) or type(error) is ModelError:
             self.breaker.left()

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from typing import Final
 
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.health import device_name
@@ -34,6 +35,8 @@ from kowalski_jupyter.models.base import (
 )
 from kowalski_jupyter.models.exo import EXO_WIDTH
 from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
+
+_OF_AN_API: Final = (ModelUnreachableError, ModelStalledError, ModelCutOffError)
 
 
 class ExoEnd(End):
@@ -113,6 +116,13 @@ class ExoEnd(End):
         super().took(wanted)
         self._pace.sent()
 
+    def failed(self, error: ModelError) -> None:
+        """See `End.failed`. Of one device's API only that is left alone, and of what is lost the cluster tells."""
+        if isinstance(error, _OF_AN_API):
+            self.breaker.left()
+        else:
+            super().failed(error)
+
     def _api(self) -> tuple[str, DeviceHealth | None] | None:
         """Return where the next request goes: to the API that has the fewest of ours, the nearest of those."""
         able = [place for place in self._seen().places if self._breaker(place[0]).allows]
@@ -147,7 +157,7 @@ class ExoEnd(End):
             error = attempt.error
             if error is None:
                 breaker.succeeded()
-            elif isinstance(error, ModelUnreachableError | ModelStalledError | ModelCutOffError):
+            elif isinstance(error, _OF_AN_API):
                 breaker.failed(surely=isinstance(error, ModelUnreachableError))
                 error.reason = error.reason or _reason(error, device)
             else:
