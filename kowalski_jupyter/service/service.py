@@ -42,7 +42,7 @@ from kowalski_jupyter.service.listing import listing
 from kowalski_jupyter.service.machine import machine_status
 from kowalski_jupyter.service.rack import ModelRack
 from kowalski_jupyter.service.request import BadRequestError, RunRequest
-from kowalski_jupyter.service.rerun.plans import ROOT, Plan, plan_replay, plan_resume
+from kowalski_jupyter.service.rerun.plans import Plan, plan_replay, plan_resume
 from kowalski_jupyter.service.rerun.rerun import Past, Replay
 from kowalski_jupyter.service.runs import LiveRun, ToldRun, end_of_interrupted, from_store
 from kowalski_jupyter.service.store.store import Recorded, RunStore
@@ -152,13 +152,15 @@ class Service:
         with _refusing(data):
             plan = plan_resume(self._past(run_id), data, self.config, turn=turn, reply=reply, options=options or {})
         models = self._model_settings(plan.options)
-        return self._rerun(plan, models, open_model=plan.opener(self._models.opener(models)))
+        real = self._models.opener(models)
+        return self._rerun(plan, models, open_model=real, open_root=plan.root_opener(real))
 
     def replay(self, run_id: str, data: Sequence[DataItem]) -> LiveRun:
         """Go through a run again, as a run of its own that asks no model. Raises like `resume`."""
         with _refusing(data):
             plan = plan_replay(self._past(run_id), data, self.find(run_id).answer)
-        live = self._rerun(plan, self._model_settings(plan.options), open_model=plan.opener(None))
+        models = self._model_settings(plan.options)
+        live = self._rerun(plan, models, open_model=plan.silent_opener(), open_root=plan.root_opener(None))
         assert isinstance(plan.rerun, Replay)  # noqa: S101 (what `plan_replay` makes)
         self._replays[live.id] = plan.rerun
         return live
@@ -173,7 +175,7 @@ class Service:
             raise UnknownRunError(f"{run_id!r} is no replay of this service. `%rlm replay ID` starts one.")
         return self._replays[run_id].report()
 
-    def _rerun(self, plan: Plan, models: ModelSettings, *, open_model: OpenModel) -> LiveRun:
+    def _rerun(self, plan: Plan, models: ModelSettings, *, open_model: OpenModel, open_root: OpenModel) -> LiveRun:
         started = plan.past.record.started
         return self._start(
             started.question,
@@ -184,7 +186,7 @@ class Service:
             open_model=open_model,
             known=ChainMap(plan.past.known, cast("dict[str, str]", self._known_elsewhere(plan.options))),
             origin=started.run,
-            root=ROOT,
+            open_root=open_root,
             listener=plan.rerun.note,
         )
 
@@ -199,12 +201,12 @@ class Service:
         open_model: OpenModel,
         known: Mapping[str, str],
         origin: str = "",
-        root: str | None = None,
+        open_root: OpenModel | None = None,
         listener: Listener = lambda *_: None,
     ) -> LiveRun:
         run_id = f"r-{secrets.token_hex(3)}"
         resources = Resources(
-            open_model, self._kernels, self.host, partial(self._new_child, run_id), self._pack, _discard
+            open_model, self._kernels, self.host, partial(self._new_child, run_id), self._pack, _discard, open_root
         )
         live = self._new_live(run_id, listener)
         live.run = Run(
@@ -218,7 +220,6 @@ class Service:
             options=options,
             schema=options.get("schema"),
             origin=origin,
-            model=root,
         )
         live.task = asyncio.create_task(self._execute(live, models), name=run_id)
         self._drop_old_runs()
