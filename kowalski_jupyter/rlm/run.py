@@ -247,7 +247,9 @@ class Run:
             start_child=self._run_child if children else None,
         )
 
-        kernels = self._kernels = RunKernels(self._tree.resources.kernels, self.data, calls, functions, self._emit)
+        kernels = self._kernels = RunKernels(
+            self._tree.resources.kernels, self.data, calls, functions, emit=self._emit, events=self.log.events
+        )
         await kernels.start()
         profile = self._profile(endpoint)
         others = kernels.languages[1:]
