@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from kowalski_jupyter._version import __version__
+from kowalski_jupyter.cluster.catalogue import KnownModel
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.routing.router import Router
 from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
@@ -38,6 +39,7 @@ from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.devices import devices_document
 from kowalski_jupyter.service.export.jsonl import to_jsonl
 from kowalski_jupyter.service.finding import find_model_on
+from kowalski_jupyter.service.known import known_models
 from kowalski_jupyter.service.listing import listing
 from kowalski_jupyter.service.machine import machine_status
 from kowalski_jupyter.service.rack import ModelRack
@@ -312,6 +314,10 @@ class Service:
             "machine": machine_status(),
             **devices_document(self.cluster.snapshot),
         }
+
+    async def known_models(self) -> list[KnownModel]:
+        """Return all models that there are, at every place where a run might look."""
+        return await known_models(self.cluster, self._model_settings({}))
 
     @property
     def busy(self) -> bool:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from kowalski_jupyter.cluster.health import device_name
+from kowalski_jupyter.cluster.health import exo_on
 from kowalski_jupyter.cluster.routing.end import Condition
 from kowalski_jupyter.cluster.snapshot import DeviceHealth, Snapshot
 from kowalski_jupyter.models.exo import EXO_WIDTH
-
-_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,6 @@ def look_at(snapshot: Snapshot, key: str, model: str) -> Outlook:
     places: list[tuple[str, DeviceHealth | None]] = [(each.url, each) for each in members if each.url]
     devices = snapshot.devices
     nodes = [devices[node] for node in dict.fromkeys(node for each in ready for node in each.instance.nodes)]
-    names = [device_name(each.device) for each in nodes]
-    shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
     condition = Condition(
         EXO_WIDTH * len(ready),
         sum(each.others for each in ready),
@@ -55,4 +50,5 @@ def look_at(snapshot: Snapshot, key: str, model: str) -> Outlook:
         staleness=max(0.0, min((each.staleness or 0.0 for each in nodes), default=0.0) - 1.0),
         small_only=all(any(devices[node].small_work_only for node in each.instance.nodes) for each in ready),
     )
-    return Outlook(snapshot, condition, places or [(health.url, None)], f"exo on {', '.join(shown)}")
+    where = exo_on([each.device for each in nodes])
+    return Outlook(snapshot, condition, places or [(health.url, None)], where)
