@@ -39,7 +39,9 @@ def decisions(session: Session) -> str:
     made = session.rlm().devices()["decisions"]
     if not made:
         return "Nothing was sent to several places yet: a run on one server has no choice."
-    return "\n".join(f"{_clock(each['time'])}  {each['what']} went to {each['where']}: {each['why']}" for each in made)
+    return "\n".join(
+        f"{_clock(each['time'])}  {each['what']} {each['did']} {each['where']}: {each['why']}" for each in made
+    )
 
 
 def models(session: Session) -> str:
