@@ -76,11 +76,11 @@ def device_name(device: Device) -> str:
 
 
 def exo_on(devices: Sequence[Device]) -> str:
-    """Return what to call exo on these devices: ``exo on studio, mini and 2 more``."""
+    """Return what to call exo on these devices: ``exo (studio, mini and 2 more)``."""
     names = [device_name(device) for device in devices]
     if len(names) > _NAMED:
         names = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
-    return f"exo on {', '.join(names[:-1])}{' and ' if names[:-1] else ''}{names[-1]}" if names else "exo"
+    return f"exo ({', '.join(names[:-1])}{' and ' if names[:-1] else ''}{names[-1]})" if names else "exo"
 
 
 def _devices(watch: Watch) -> Iterator[DeviceHealth]:

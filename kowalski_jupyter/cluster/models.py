@@ -172,6 +172,8 @@ class ClusterModels:
         ready = [each for each in there if each.ready]
         if ready:
             return min(ready, key=lambda each: each.in_flight)
+        if there and not any(snapshot.urls(each.cluster) for each in there):
+            raise ModelUnreachableError(f"No device of the cluster that has {model} answers.")
         coming = next((each for each in there if not each.instance.failed and _alive(each, snapshot)), None)
         if coming is None:
             report(f"{model} is not loaded: exo is asked to load it", None, None)

@@ -69,7 +69,7 @@ def test_the_catalogues_of_all_clusters_are_listed(known: Path) -> None:
             listed = [(model.where, model.id, model.loaded) for model in await cluster.models.catalogue()]
             of_two = [(model, "ready" if model == SMALL else "") for model in (SMALL, LARGE, HUGE)]
             assert sorted(listed) == sorted(
-                [("exo on attic", SMALL, ""), *(("exo on studio and mini", *each) for each in of_two)]
+                [("exo (attic)", SMALL, ""), *(("exo (studio and mini)", *each) for each in of_two)]
             )
 
     run(go())

@@ -75,7 +75,7 @@ def test_models_of_clusters_and_of_other_servers_are_listed(notebook: Run) -> No
         models = printed(notebook(gone, "%rlm models").cells[1])
 
     heads = [line for line in models.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert heads[0] == "exo on studio, air and box:"
+    assert heads[0] == "exo (studio, air and box):"
     assert heads[-2:] == [f"127.0.0.1:{plain.port}:", f"Ollama at 127.0.0.1:{ollama.port}:"]
     assert "big  (ready)" in models
     assert "    3.0 GB  qwen3:4b  (ready, on a disk)" in models
@@ -123,6 +123,6 @@ def test_where_requests_went_and_why_is_said_in_words(notebook: Run, monkeypatch
     before, _, why, wrong = book.cells[1:]
 
     assert "Nothing was sent to several places yet" in printed(before)
-    assert "a turn went to exo on studio: the only one that answers: replies not measured yet" in printed(why)
+    assert "a turn went to exo (studio): the only one that answers: replies not measured yet" in printed(why)
     assert "0 of 8 places taken" in printed(why)
     assert "Usage: `%rlm devices [--why]`" in error_of(wrong)

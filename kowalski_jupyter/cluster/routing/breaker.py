@@ -18,10 +18,12 @@ class Breaker:
 
     Args:
         clock: seconds that only grow.
+        longest: seconds that it waits for at most before it lets one through.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, longest: float = _LONGEST_PAUSE) -> None:
         self._clock = clock
+        self._longest = longest
         self._failures = 0
         self._pause = _FIRST_PAUSE
         self._opens: float | None = None
@@ -60,7 +62,7 @@ class Breaker:
         if self._opens is not None:
             # Of many that were under way together only one counts as the try.
             if self._trying:
-                self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+                self._pause = min(self._longest, self._pause * 2)
                 self._opens = self._clock() + self._pause
             self._trying = False
         elif surely or self._failures >= _ENOUGH:

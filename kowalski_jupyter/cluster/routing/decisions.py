@@ -24,14 +24,14 @@ def some(kind: JobKind, count: int) -> str:
 
 @dataclass(slots=True)
 class Decision:
-    """Requests of one kind that went to one end for the same reasons, one after the other.
+    """Requests of one kind that went to one end, one after the other.
 
     Attributes:
         last: when the last of them was sent, in seconds since the epoch.
         what: of which kind.
         did: what they did there: ``went to``.
         where: the end, in words.
-        why: the reasons, in words.
+        why: the reasons for the last of them, in words.
         count: how many.
     """
 
@@ -56,11 +56,11 @@ class Decisions:
         self._kept: deque[Decision] = deque(maxlen=KEPT)
 
     def note(self, what: JobKind, where: str, why: str, *, did: str = "went to") -> None:
-        """Remember one; a repetition of the last one is counted with it."""
+        """Remember one; where the last was of the same kind and at the same end it is counted there."""
         last = self._kept[-1] if self._kept else None
-        if last is not None and (last.what, last.did, last.where, last.why) == (what, did, where, why):
+        if last is not None and (last.what, last.did, last.where) == (what, did, where):
             last.count += 1
-            last.last = time.time()
+            last.last, last.why = time.time(), why
         else:
             self._kept.append(Decision(time.time(), what, did, where, why))
 

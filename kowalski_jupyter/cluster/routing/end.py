@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import httpx
+
 from kowalski_jupyter.cluster.routing.attempt import Attempt
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.score import Figures, Wanted
@@ -179,7 +181,7 @@ class End(abc.ABC):
             self.breaker.left()
         else:
             self.breaker.failed()
-            if isinstance(error, ModelRefusedError) and "429" in str(error):
+            if isinstance(error, ModelRefusedError) and error.status == httpx.codes.TOO_MANY_REQUESTS:
                 self.width.refused()
 
 

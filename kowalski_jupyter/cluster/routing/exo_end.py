@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import httpx
+
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.health import device_name
 from kowalski_jupyter.cluster.routing.attempt import Attempt
@@ -21,13 +23,14 @@ from kowalski_jupyter.cluster.routing.outlook import Outlook, look_at
 from kowalski_jupyter.cluster.routing.pace import Pace, reserve
 from kowalski_jupyter.cluster.routing.score import Wanted
 from kowalski_jupyter.cluster.routing.under_way import UnderWay
-from kowalski_jupyter.cluster.routing.vigil import Trail
-from kowalski_jupyter.cluster.snapshot import DeviceHealth
+from kowalski_jupyter.cluster.routing.vigil import LostError, Trail
+from kowalski_jupyter.cluster.snapshot import DeviceHealth, Snapshot
 from kowalski_jupyter.models.base import (
     Delta,
     Message,
     ModelCutOffError,
     ModelError,
+    ModelRefusedError,
     ModelStalledError,
     ModelUnreachableError,
     Report,
@@ -35,6 +38,9 @@ from kowalski_jupyter.models.base import (
 )
 from kowalski_jupyter.models.exo import EXO_WIDTH
 from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
+
+_API_PAUSE: Final = 2.0
+"""Seconds for which one device's API is left alone at most: each look at the cluster tells whether it is back."""
 
 _OF_AN_API: Final = (ModelUnreachableError, ModelStalledError, ModelCutOffError)
 
@@ -61,6 +67,7 @@ class ExoEnd(End):
         self._under_way = UnderWay()
         self._pace = Pace()
         self._last: Outlook | None = None
+        self._refused_in: Snapshot | None = None
         self._unwatch = cluster.watch(self._look)
 
     @property
@@ -81,6 +88,8 @@ class ExoEnd(End):
         seen = self._seen()
         if not seen.condition.slots:
             return seen.condition
+        if seen.snapshot is self._refused_in:
+            return Condition(0, why=f"{self.name} on exo: it is not loaded")
         if not any(self._breaker(url).allows for url, _ in seen.places):
             return Condition(0, why="no device of the exo cluster takes requests")
         if not self.breaker.allows:
@@ -97,6 +106,8 @@ class ExoEnd(End):
 
     def room(self, condition: Condition) -> int:
         """See `End.room`. Short replies have a reserve; and where others fill the cluster, we still queue a little."""
+        if not any(self._breaker(url).closed for url, _ in self._seen().places):
+            return 1  # to see whether an API is back
         replicas = max(1, condition.slots // EXO_WIDTH)
         limit = min(self.width.limit, condition.slots)
         spare = reserve(limit, replicas, self.seconds("subcall"))
@@ -130,7 +141,7 @@ class ExoEnd(End):
         return min(able, key=lambda place: counts[place[0]], default=None)
 
     def _breaker(self, url: str) -> Breaker:
-        return self._apis.setdefault(url, Breaker())
+        return self._apis.setdefault(url, Breaker(longest=_API_PAUSE))
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -188,6 +199,12 @@ class ExoEnd(End):
                         tokens = delta.usage.completion_tokens
                     yield delta
             request.done(tokens, time.monotonic() - first if first else 0.0)
+        except ModelRefusedError as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            # The last look is older than what exo says: the next one tells what there is.
+            self._refused_in = self._cluster.snapshot
+            raise LostError(f"{self.name} was unloaded") from error
         finally:
             request.done()
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections import Counter
 from typing import Final
 
 from kowalski_jupyter.cluster.routing.decisions import Decisions, some
 from kowalski_jupyter.cluster.routing.end import End
 from kowalski_jupyter.cluster.routing.score import Wanted
-from kowalski_jupyter.cluster.routing.troubles import Tell
+from kowalski_jupyter.cluster.routing.telling import Tell, Telling
 
 _ENOUGH: Final = 20
 """Replies to be measured before any is said to take too long."""
@@ -23,10 +22,8 @@ _LEAST: Final = 0.2
 _SHARE: Final = 0.05
 _SOME: Final = 3.0
 
-_FIRST_LINE: Final = 0.5
-_LINES_APART: Final = 10.0
-"""Seconds after which the user is told of second attempts for the first time, and how many times as long until the
-next."""
+_WON: Final = "the second attempt"
+_LOST: Final = "the first attempt"
 
 WHY: Final = "{where} has taken twice as long for it as for 19 of 20 others"
 
@@ -41,7 +38,7 @@ class Hedging:
     def __init__(self, decisions: Decisions) -> None:
         self._left = _SOME
         self._decisions = decisions
-        self._lines: dict[Tell, _Line] = {}
+        self._lines: dict[Tell, Telling] = {}
 
     def at(self, end: End, wanted: Wanted) -> float | None:
         """Return by which time the reply should be there, on a clock that only grows; None for no such time."""
@@ -65,8 +62,8 @@ class Hedging:
         why = f"{'asked second' if won else 'asked first'}, the request to {loser.where} is dropped"
         self._decisions.note(wanted.kind, winner.where, why, did="was answered first by")
         if tell not in self._lines:
-            self._lines[tell] = _Line(tell, lambda: self._lines.pop(tell))
-        self._lines[tell].add(won=won)
+            self._lines[tell] = Telling(tell, _words, lambda: self._lines.pop(tell))
+        self._lines[tell].add(_WON if won else _LOST)
 
     def close(self) -> None:
         """Tell no more."""
@@ -75,38 +72,9 @@ class Hedging:
         self._lines.clear()
 
 
-class _Line:
-    """What one run is told of second attempts: a line for many, and ever more seldom.
-
-    Args:
-        tell: takes it.
-        forget: called when there was nothing to tell for long.
-    """
-
-    def __init__(self, tell: Tell, forget: Callable[[], object]) -> None:
-        self._tell = tell
-        self._forget = forget
-        self._sent = self._won = 0
-        self._wait = _FIRST_LINE
-        self._timer = asyncio.get_running_loop().call_later(self._wait, self._say)
-
-    def add(self, *, won: bool) -> None:
-        self._sent += 1
-        self._won += won
-
-    def _say(self) -> None:
-        if not self._sent:
-            self._forget()
-            return
-        verb = "was" if self._sent == 1 else "were"
-        said = f"{some('subcall', self._sent)} took twice as long as 19 of 20 others and {verb} asked a second time"
-        if not self._won:
-            self._tell(f"{said}; the first reply came first all the same.")
-        else:
-            self._tell(f"{said}; the second reply came first" + (f" {self._won} times." if self._sent > 1 else "."))
-        self._sent = self._won = 0
-        self._wait *= _LINES_APART
-        self._timer = asyncio.get_running_loop().call_later(self._wait, self._say)
-
-    def close(self) -> None:
-        self._timer.cancel()
+def _words(attempts: Counter[str]) -> str:
+    count, won = attempts.total(), attempts[_WON]
+    asked = f"{some('subcall', count)} took twice as long as 19 of 20 others and {'was' if count == 1 else 'were'}"
+    if not won:
+        return f"{asked} asked a second time; the first reply came first all the same."
+    return f"{asked} asked a second time; the second reply came first" + (f" {won} times." if count > 1 else ".")

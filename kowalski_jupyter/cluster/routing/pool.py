@@ -15,7 +15,7 @@ from kowalski_jupyter.cluster.routing.attempt import Attempt
 from kowalski_jupyter.cluster.routing.end import End
 from kowalski_jupyter.cluster.routing.router import Router
 from kowalski_jupyter.cluster.routing.score import Wanted
-from kowalski_jupyter.cluster.routing.troubles import Tell
+from kowalski_jupyter.cluster.routing.telling import Tell
 from kowalski_jupyter.cluster.routing.vigil import LostError
 from kowalski_jupyter.models.base import (
     Delta,
@@ -98,8 +98,6 @@ class Pool:
         wanted = _wanted(messages, sampling, job)
         while True:
             end = await self._router.dispatcher.place(wanted, course.ends, job.tell, again=bool(course.lost))
-            if course.lost:
-                self._router.troubles.sent_again(job.tell, course.lost, job.kind, end.where)
             job.sent()
             told = False
             try:
@@ -110,6 +108,7 @@ class Pool:
                 break
             except ModelError as error:
                 course.failed(end, error)
+                self._router.troubles.lost(job.tell, course.lost, job.kind)
                 wanted = dataclasses.replace(wanted, avoid=wanted.avoid | {end.key})
             if told:
                 yield Delta(restarted=True)

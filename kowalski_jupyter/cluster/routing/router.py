@@ -14,7 +14,8 @@ from kowalski_jupyter.cluster.routing.exo_end import ExoEnd
 from kowalski_jupyter.cluster.routing.hedging import WHY, Hedging
 from kowalski_jupyter.cluster.routing.scaling import Patience, Scaling
 from kowalski_jupyter.cluster.routing.score import Wanted, Weights
-from kowalski_jupyter.cluster.routing.troubles import Tell, Troubles
+from kowalski_jupyter.cluster.routing.telling import Tell
+from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.models.base import ChatModel
 from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
 
@@ -139,6 +140,7 @@ class Router:
     async def close(self) -> None:
         """Close everything."""
         self._unwatch()
+        self.troubles.close()
         if self._hedging is not None:
             self._hedging.close()
         if self._scaling is not None:
