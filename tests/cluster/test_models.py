@@ -243,6 +243,29 @@ def test_a_node_that_is_cut_off_and_comes_back(known: Path) -> None:
     run(go())
 
 
+def test_a_lone_node_is_found_again_however_often_it_is_started_anew(known: Path) -> None:
+    """Each start gives it another id, and no other node tells where it is."""
+
+    async def go() -> None:
+        async with simulated(known, nodes=[Device(name="studio")]) as (sim, cluster):
+            (key,) = cluster.snapshot.clusters
+            for _ in range(3):
+                await sim.inject("kill_node", node=0)
+                await until(cluster, lambda snapshot: not snapshot.clusters[key].url)
+                await sim.inject("node_back", node=0)
+                (new,) = sim.node_ids
+                snapshot = await until(
+                    cluster,
+                    lambda snapshot, new=new: (
+                        new in snapshot.devices and snapshot.devices[new].url and [*snapshot.clusters] == [key]
+                    ),
+                )
+                assert snapshot.devices[new].device.name == "studio"
+                assert snapshot.urls(key) == [sim.url]
+
+    run(go())
+
+
 def test_without_a_cluster_it_says_how_to_get_one(known: Path) -> None:
     async def go() -> None:
         cluster = Cluster(known, local="http://127.0.0.1:9")
