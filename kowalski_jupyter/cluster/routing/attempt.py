@@ -8,7 +8,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from kowalski_jupyter.models.base import Delta, ModelError, Usage
+from kowalski_jupyter.models.base import Delta, ModelError, ModelUnreachableError, Usage
+
+
+class NotSentError(ModelUnreachableError):
+    """The request was not sent: what failed meanwhile left no way to do so. Nothing is lost."""
 
 
 class Attempt:

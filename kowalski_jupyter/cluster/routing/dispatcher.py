@@ -196,7 +196,7 @@ class Dispatcher:
                 for end, condition in conditions.items():
                     if not condition.slots:
                         self._revive(end, waiting.tell)
-                if not any(condition.slots for condition in conditions.values()):
+                if not any(condition.slots or condition.trying for condition in conditions.values()):
                     lacking[waiting.tell] = "; ".join(condition.why for condition in conditions.values())
                 if len(lacking) > _SCANNED:
                     break

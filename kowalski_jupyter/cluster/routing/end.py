@@ -43,6 +43,7 @@ class Condition:
         slots: requests that it works on at a time; 0 if it cannot be asked.
         others: requests of other clients that it has.
         why: what keeps it from being asked, in words; else empty.
+        trying: whether a request is on its way that will show whether it can be asked again.
         round_trip: seconds to it and back, if known.
         staleness: seconds since it was heard of.
         small_only: it gets small work only.
@@ -51,6 +52,7 @@ class Condition:
     slots: int
     others: int = 0
     why: str = ""
+    trying: bool = False
     round_trip: float | None = None
     staleness: float = 0.0
     small_only: bool = False
@@ -211,7 +213,7 @@ class PlainEnd(End):
         """See `End.condition`."""
         if self.breaker.allows:
             return Condition(self._model.width)
-        return Condition(0, why=f"{self.where} does not answer")
+        return Condition(0, why=f"{self.where} does not answer", trying=self.breaker.trying)
 
     def send(
         self,

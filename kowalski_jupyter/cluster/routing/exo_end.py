@@ -16,7 +16,7 @@ import httpx
 
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.health import device_name
-from kowalski_jupyter.cluster.routing.attempt import Attempt
+from kowalski_jupyter.cluster.routing.attempt import Attempt, NotSentError
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.end import Condition, End
 from kowalski_jupyter.cluster.routing.outlook import Outlook, look_at
@@ -91,9 +91,10 @@ class ExoEnd(End):
         if seen.snapshot is self._refused_in:
             return Condition(0, why=f"{self.name} on exo: it is not loaded")
         if not any(self._breaker(url).allows for url, _ in seen.places):
-            return Condition(0, why="no device of the exo cluster takes requests")
+            trying = any(self._breaker(url).trying for url, _ in seen.places)
+            return Condition(0, why="no device of the exo cluster takes requests", trying=trying)
         if not self.breaker.allows:
-            return Condition(0, why=f"{self.name} on exo has failed again and again")
+            return Condition(0, why=f"{self.name} on exo has failed again and again", trying=self.breaker.trying)
         self.width.set_most(seen.condition.slots)
         return seen.condition
 
@@ -236,4 +237,4 @@ async def _nowhere() -> AsyncGenerator[Delta, None]:
     nothing: Sequence[Delta] = ()
     for delta in nothing:
         yield delta
-    raise ModelUnreachableError("No device of the exo cluster takes requests.")
+    raise NotSentError("No device of the exo cluster takes requests.")

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from kowalski_jupyter.cluster.routing.attempt import Attempt
+from kowalski_jupyter.cluster.routing.attempt import Attempt, NotSentError
 from kowalski_jupyter.cluster.routing.end import End
 from kowalski_jupyter.cluster.routing.router import Router
 from kowalski_jupyter.cluster.routing.score import Wanted
@@ -106,6 +106,9 @@ class Pool:
                         told = told or bool(delta.text or delta.reasoning)
                         yield delta
                 break
+            except NotSentError:
+                await asyncio.sleep(_pause(0))
+                continue
             except ModelError as error:
                 course.failed(end, error)
                 self._router.troubles.lost(job.tell, course.lost, job.kind)
