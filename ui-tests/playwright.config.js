@@ -3,6 +3,7 @@ import path from 'node:path';
 import { defineConfig } from '@playwright/test';
 
 import {
+  CLUSTER_URL,
   JUPYTER_PORT,
   JUPYTER_URL,
   MODEL_PORT,
@@ -22,6 +23,7 @@ const env = {
   ...process.env,
   ...(bin && { PATH: `${bin}${path.delimiter}${process.env.PATH}` }),
   KOWALSKI_URL: MODEL_URL,
+  KOWALSKI_DEVICES: CLUSTER_URL,
   KOWALSKI_UI_TOKEN: TOKEN,
   JUPYTER_CONFIG_DIR: path.join(state, 'config'),
   JUPYTER_DATA_DIR: path.join(state, 'data'),

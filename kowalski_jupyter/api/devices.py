@@ -20,7 +20,7 @@ class Devices(Connected):
             return self._connected().devices()
 
     def models(self) -> list[dict[str, Any]]:
-        """Return the models that exo knows (docs/run-format.md, `IKnownModel`): the loaded ones first."""
+        """Return all models that there are (docs/run-format.md, `IKnownModel`), of each place the loaded ones first."""
         with told():
             return self._connected().models()
 

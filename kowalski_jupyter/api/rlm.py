@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from kowalski_jupyter.api.batch import MOST_PARALLEL, Task, in_order, read_task, run_all
-from kowalski_jupyter.api.bundle import Document
+from kowalski_jupyter.api.batches import Batches
 from kowalski_jupyter.api.connected import told
-from kowalski_jupyter.api.data import discard, make_aside, pack_all
+from kowalski_jupyter.api.data import discard, pack_all
 from kowalski_jupyter.api.devices import Devices
 from kowalski_jupyter.api.following import Following, OnUpdate, Step
-from kowalski_jupyter.api.kept import KeptBatch, Outcome, Results, task_key
-from kowalski_jupyter.api.progress import Meter, Progress
-from kowalski_jupyter.api.result import Result, RlmError
+from kowalski_jupyter.api.result import Result
 from kowalski_jupyter.api.runs import Runs
 from kowalski_jupyter.api.schema import Schema, as_json_schema
-from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.rlm.events import Event
-from kowalski_jupyter.service.options import check_options
-from kowalski_jupyter.service.request import AgainRequest, RunRequest
-from kowalski_jupyter.service.socket.asynchronous import AsyncServiceClient
-from kowalski_jupyter.service.socket.client import ServiceClient
-from kowalski_jupyter.service.socket.wire import SentAnswer, ServiceError, ServiceGoneError
-
-_CANCEL_SECONDS = 2.0
+from kowalski_jupyter.service.request import AgainRequest
 
 
-class RLM(Runs, Devices):
+class RLM(Batches, Runs, Devices):
     """A recursive language model with its settings. Nothing is started before the first run.
 
     Runs happen in the Jupyter server if this is one of its kernels, else in a thread of this process. All values must
@@ -86,8 +73,7 @@ class RLM(Runs, Devices):
         step: Step | bool = False,
         on_update: OnUpdate | None = None,
     ) -> None:
-        super().__init__()
-        self._options = check_options(
+        super().__init__(
             {
                 "model": model,
                 "url": url,
@@ -106,11 +92,11 @@ class RLM(Runs, Devices):
                 "fresh": fresh,
                 "reuse": reuse,
                 "step": bool(step) or None,
-            }
+            },
+            schema,
+            step,
+            on_update,
         )
-        self._schema = schema
-        self._step = step if callable(step) else None
-        self._on_update = on_update
 
     # -- asking ----------------------------------------------------------------------------------------
 
@@ -152,85 +138,6 @@ class RLM(Runs, Devices):
                 following.take(batch)
                 for event in batch:
                     yield event
-
-    def batch(
-        self,
-        tasks: Iterable[Task],
-        *,
-        max_parallel: int = 4,
-        priorities: Sequence[int] | None = None,
-        name: str | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Results:
-        """Run many tasks and return what each came to, in their order.
-
-        Ctrl+C lets those finish that run, and begins no more; a second one stops them all.
-
-        Args:
-            tasks: questions, pairs of question and context, or mappings with ``question`` and the data by name.
-            max_parallel: how many may go on at a time, up to 50.
-            priorities: one for each task; higher ones are begun first.
-            name: keeps each result as it comes, under this name. Called again with it, after a stop or a crash, only
-                the tasks that have no result are run, and those that were changed.
-            on_progress: called in this thread as tasks end.
-
-        Returns:
-            For each task its `Result`, or the `RlmError` that it failed of.
-        """
-        if not 1 <= max_parallel <= MOST_PARALLEL:
-            raise ValueError(f"max_parallel must be a whole number from 1 to {MOST_PARALLEL}, not {max_parallel!r}.")
-        all_tasks = list(tasks)
-        order = in_order(len(all_tasks), priorities)
-        kept = KeptBatch(name, [self._key(task) for task in all_tasks])
-        begun = dict(kept.missing())
-        meter = Meter(len(all_tasks), len(all_tasks) - len(begun), kept.failed())
-        if begun:
-            with told():
-                address = self._connected().address
-
-            async def one(number: int, client: AsyncServiceClient) -> bool:
-                outcome = await self._outcome(client, all_tasks[number], begun[number], partial(kept.began, number))
-                kept.keep(number, outcome)
-                return outcome.error is not None
-
-            jobs = [partial(one, number) for number in order if number in begun]
-            try:
-                run_all(
-                    jobs,
-                    width=max_parallel,
-                    meter=meter,
-                    on_progress=on_progress or (lambda _: None),
-                    open_way=lambda: AsyncServiceClient(address),
-                )
-            except* ServiceGoneError as gone:
-                again = f"; call `batch` again with name={name!r} to go on" if name else ""
-                raise RlmError(f"{gone.exceptions[0]} {meter.done} of {meter.total} tasks are done{again}.") from None
-        return Results(kept, len(all_tasks), self._schema)
-
-    def _key(self, task: Task) -> str:
-        try:
-            return task_key(*read_task(task), self._options)
-        except RlmError:
-            return ""
-
-    async def _outcome(self, client: AsyncServiceClient, task: Task, run: str, began: Callable[[str], None]) -> Outcome:
-        """Return what a task comes to, or what the run came to that was begun for it earlier.
-
-        Raises:
-            ServiceGoneError: the service went away; what the task comes to is not known.
-        """
-        if run and (earlier := await _of_earlier(client, run)) is not None:
-            return earlier
-        following = Following(self._on_update)
-        sent: SentAnswer | None = None
-        try:
-            question, data = read_task(task)
-            sent = await self._to_end(following, question, None, data, client=client, began=began)
-            return Outcome(sent, None, following.conclude(None).document)
-        except RlmError as error:
-            if isinstance(error.__cause__, ServiceGoneError):
-                raise error.__cause__ from error
-            return Outcome(sent, str(error), error.document)
 
     def start(self, question: str, context: Any = None, /, **data: Any) -> str:
         """Start a run that goes on by itself, and return its id at once; `attach` waits for it."""
@@ -284,116 +191,3 @@ class RLM(Runs, Devices):
             client = self._connected()
             packed = pack_all(data or {}, client.info.data_root)
             return self._follow(client, client.replay(run_id, AgainRequest(packed)), packed)
-
-    # -- inside ----------------------------------------------------------------------------------------
-
-    def _request(
-        self, client: ServiceClient, question: str, context: Any, data: Mapping[str, Any], *, detach: bool = False
-    ) -> RunRequest:
-        if not isinstance(question, str) or not question.strip():
-            raise RlmError("The question must be a text that says something.")
-        values = dict(data) if context is None else {"context": context, **data}
-        return RunRequest(question, pack_all(values, client.info.data_root), self._options, detach)
-
-    def _follow(
-        self,
-        client: ServiceClient,
-        opened: AbstractContextManager[Iterator[list[Event]]],
-        data: Sequence[DataItem],
-        *,
-        cancels: bool = True,
-    ) -> Result:
-        """Follow a run to its end; `cancels` says whether leaving early stops it."""
-        following = Following(self._on_update)
-        try:
-            with opened as batches:
-                for batch in batches:
-                    following.take(batch)
-                    if following.waiting is not None and self._step is not None:
-                        word = following.word(self._step)
-                        with suppress(ServiceError):  # as in arun
-                            client.steer(following.run, **word)
-            value = client.answer(following.run) if following.answered else None
-        except ServiceError as error:
-            discard(data)
-            raise following.broken(error) from error
-        except KeyboardInterrupt:
-            if not following.run:
-                discard(data)
-            elif cancels:
-                following.show(_last_document(client, following))
-            raise
-        return following.conclude(value, self._schema)
-
-    async def _to_end(
-        self,
-        following: Following,
-        question: str,
-        context: Any,
-        data: Mapping[str, Any],
-        *,
-        client: AsyncServiceClient | None = None,
-        began: Callable[[str], None] = lambda _: None,
-    ) -> SentAnswer | None:
-        """Follow a run to its end and return its answer; `began` is told its id."""
-        async with self._opened(question, context, data, following, client) as (asked, batches):
-            async for batch in batches:
-                if not following.run:
-                    following.take(batch)
-                    began(following.run)
-                else:
-                    following.take(batch)
-                if following.waiting is not None and self._step is not None:
-                    word = await asyncio.to_thread(following.word, self._step)
-                    with suppress(ServiceError):  # someone else was faster; if the service is gone, the stream says so
-                        await asked.steer(following.run, **word)
-            return await asked.answer(following.run) if following.answered else None
-
-    @asynccontextmanager
-    async def _opened(
-        self,
-        question: str,
-        context: Any,
-        data: Mapping[str, Any],
-        following: Following,
-        client: AsyncServiceClient | None = None,
-    ) -> AsyncIterator[tuple[AsyncServiceClient, AsyncIterator[list[Event]]]]:
-        """Start a run and give its events; leaving early cancels it. A `client` that is given stays open."""
-        packed: Sequence[DataItem] = ()
-        try:
-            connected = (
-                self._client if client is not None and self._client else await asyncio.to_thread(self._connected)
-            )
-            request = (
-                await make_aside(lambda: self._request(connected, question, context, data))
-                if data or context is not None
-                else self._request(connected, question, context, data)
-            )
-            packed = request.data
-            way = AsyncServiceClient(connected.address) if client is None else nullcontext(client)
-            async with way as asked, asked.run(request) as batches:
-                yield asked, batches
-        except ServiceError as error:
-            discard(packed)
-            raise following.broken(error) from error
-        except BaseException:
-            if not following.run:
-                discard(packed)
-            raise
-
-
-async def _of_earlier(client: AsyncServiceClient, run: str) -> Outcome | None:
-    """Return what a run came to that an earlier call had begun; None if it did not answer: then it is run again."""
-    try:
-        document = await client.document(run)
-        return Outcome(await client.answer(run), None, document) if document["state"] == "done" else None
-    except ServiceError:
-        return None
-
-
-def _last_document(client: ServiceClient, following: Following) -> Document:
-    """Return a run's last picture after its stream was closed."""
-    try:
-        return client.ended(following.run, within=_CANCEL_SECONDS)
-    except ServiceError:
-        return following.cut_short()

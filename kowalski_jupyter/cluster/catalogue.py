@@ -29,6 +29,8 @@ class KnownModel:
         downloaded: whether the whole of it is on some device's disk.
         devices: how many devices it takes at least, by their free memory now; None if all together are too small.
         tensor: whether each of its layers can be spread over devices.
+        where: the place that has it, in words.
+        loadable: whether it can be loaded there on request: exo does, other servers do as they like.
     """
 
     id: str
@@ -38,6 +40,8 @@ class KnownModel:
     downloaded: bool
     devices: int | None
     tensor: bool
+    where: str
+    loadable: bool = True
 
 
 def read_catalogue(
@@ -45,6 +49,7 @@ def read_catalogue(
     downloaded: Iterable[Mapping[str, Any]],
     instances: Sequence[Instance],
     devices: Iterable[Device],
+    where: str,
 ) -> list[KnownModel]:
     """Put together what is known: the loaded ones first, then those on a disk, then the smaller before the larger.
 
@@ -53,6 +58,7 @@ def read_catalogue(
         downloaded: of the same, those that some device has whole.
         instances: of this cluster.
         devices: of this cluster that are there.
+        where: this cluster, in words.
     """
     here = {each["id"] for each in downloaded}
     free = sorted((device.memory_available or 0 for device in devices), reverse=True)
@@ -71,6 +77,7 @@ def read_catalogue(
                 entry["id"] in here,
                 _devices_for(bulk, free),
                 entry.get("supports_tensor") is True,
+                where,
             )
         )
     order = {"ready": 0, "loading": 1, "": 2}

@@ -24,6 +24,9 @@ _SHORT_OVER: Final = 0.08
 _HOT: Final = 90.0
 """Degrees Celsius."""
 _HOT_OVER: Final = 82.0
+_NAMED: Final = 3
+"""Devices that are called by their names in a line."""
+
 _GIB: Final = 1 << 30
 
 _NEW_MASTER: Final = "exo has chosen a new master: every model was unloaded. A run loads again what it needs."
@@ -70,6 +73,14 @@ def take_snapshot(watches: Sequence[Watch], traffic: Traffic, alerts: AlertBook)
 def device_name(device: Device) -> str:
     """Return what to call a device."""
     return device.name or device.model or f"device {device.id[:8]}"
+
+
+def exo_on(devices: Sequence[Device]) -> str:
+    """Return what to call exo on these devices: ``exo (studio, mini and 2 more)``."""
+    names = [device_name(device) for device in devices]
+    if len(names) > _NAMED:
+        names = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+    return f"exo ({', '.join(names[:-1])}{' and ' if names[:-1] else ''}{names[-1]})" if names else "exo"
 
 
 def _devices(watch: Watch) -> Iterator[DeviceHealth]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from kowalski_jupyter.cluster.catalogue import KnownModel, full_id, read_catalogue
 from kowalski_jupyter.cluster.exo.client import ExoClient
 from kowalski_jupyter.cluster.exo.views import Instance
-from kowalski_jupyter.cluster.health import device_name
+from kowalski_jupyter.cluster.health import device_name, exo_on
 from kowalski_jupyter.cluster.loading import NewMasterError, wait_until_ready
 from kowalski_jupyter.cluster.placement import Spread, choose
 from kowalski_jupyter.cluster.snapshot import InstanceHealth, Snapshot
@@ -43,13 +43,21 @@ class ClusterModels:
         self._ids: dict[str, tuple[float, list[str]]] = {}
 
     async def catalogue(self) -> list[KnownModel]:
-        """Return what the first cluster knows; empty if there is none."""
+        """Return what the clusters know, one after the other; those that do not answer are passed over."""
         snapshot = await self._cluster.look()
-        for key, url in _answering(snapshot):
-            entries, downloaded = await asyncio.gather(self._exo.models(url), self._exo.models(url, downloaded=True))
-            instances = [each.instance for each in snapshot.instances.values() if each.cluster == key]
-            return read_catalogue(entries, downloaded, instances, [health.device for health in snapshot.members(key)])
-        return []
+        found = await asyncio.gather(
+            *(self._catalogue(snapshot, key, url) for key, url in _answering(snapshot)), return_exceptions=True
+        )
+        for each in found:
+            if isinstance(each, BaseException) and not isinstance(each, ModelError):
+                raise each
+        return [model for each in found if not isinstance(each, BaseException) for model in each]
+
+    async def _catalogue(self, snapshot: Snapshot, key: str, url: str) -> list[KnownModel]:
+        entries, downloaded = await asyncio.gather(self._exo.models(url), self._exo.models(url, downloaded=True))
+        instances = [each.instance for each in snapshot.instances.values() if each.cluster == key]
+        devices = [health.device for health in snapshot.members(key)]
+        return read_catalogue(entries, downloaded, instances, devices, exo_on(devices))
 
     async def known_as(self, model: str, cluster: str) -> str | None:
         """Return the id under which a cluster knows a model, given by it or by its last part; None if it does not."""
@@ -164,6 +172,8 @@ class ClusterModels:
         ready = [each for each in there if each.ready]
         if ready:
             return min(ready, key=lambda each: each.in_flight)
+        if there and not any(snapshot.urls(each.cluster) for each in there):
+            raise ModelUnreachableError(f"No device of the cluster that has {model} answers.")
         coming = next((each for each in there if not each.instance.failed and _alive(each, snapshot)), None)
         if coming is None:
             report(f"{model} is not loaded: exo is asked to load it", None, None)

@@ -45,6 +45,7 @@ class Watch:
         self._client = client
         self._poller = Poller(client)
         self._places = {key: url}
+        self._home = url
         self._stamped = 0.0
         self._frozen = 0.0
         self._answered = time.monotonic()
@@ -53,7 +54,7 @@ class Watch:
     async def look(self, *, fresh: bool = False) -> None:
         """Look at the cluster, through another of its nodes if the one that was asked is silent."""
         if self.url is None or not await self._looked(self.url, fresh=fresh):
-            others = dict.fromkeys(place for place in self._places.values() if place != self.url)
+            others = dict.fromkeys(place for place in (*self._places.values(), self._home) if place != self.url)
             url = await self._client.first_to_answer(others, _PATIENCE)
             if url is None or not await self._looked(url, fresh=fresh):
                 self.url, self._gone = None, {}
@@ -108,7 +109,7 @@ class Watch:
         return True
 
     def _take(self, url: str, state: ClusterState) -> None:
-        before, self.state, self.url = self.state, state, url
+        before, self.state, self.url, self._home = self.state, state, url, url
         if state.begins_anew(before):
             self.session += 1
             self.since, self.new_master = time.time(), True
@@ -141,7 +142,9 @@ class Watch:
                 self.returned.append(heir)
             if heir is not None or now - since > _REMEMBER_SECONDS:
                 del self.lost[node]
-                self._places.pop(node, None)
+                place = self._places.pop(node, None)
+                if heir is not None and place is not None:
+                    self._places.setdefault(heir.id, place)
 
     def _is_heir(self, new: Device, old_id: str, old: Device) -> bool:
         if new.id == old_id or new.id in self.lost or self.condition(new) == "lost":

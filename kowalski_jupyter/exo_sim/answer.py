@@ -95,7 +95,7 @@ class Answer:
 
     def zombify(self) -> None:
         """Let nothing of the reply through any more, and never end."""
-        self._record.zombie = True
+        self._record.zombie = self._record.zombie or time.time()
 
     def gone(self, outcome: str) -> None:
         """Note that nobody reads any more."""
@@ -103,7 +103,7 @@ class Answer:
             self._over(outcome)
 
     def _live(self) -> bool:
-        return self.open and not self._record.zombie
+        return self.open and self._record.zombie is None
 
     def _whole(self, end: dict[str, Any]) -> dict[str, Any]:
         message = {"role": "assistant", "content": "".join(self._text)}

@@ -15,7 +15,7 @@ class Record:
     answer was over. `outcome` says how it ended: ``finished``, ``error`` (an error in the stream, or an empty answer
     for those not streamed), ``cut`` (a clean end without a finish reason), ``empty``, ``partial``, ``refused`` (an HTTP
     error status, in `status`), ``cancelled`` (by ``/v1/cancel``), ``disconnected`` (the client went away),
-    ``node-killed``; None while it goes on. `zombie` is set once no token can come any more, though it stays open.
+    ``node-killed``; None while it goes on. `zombie` is since when no token can come any more, though it is open.
     `text` is what the client was sent of the reply.
     """
 
@@ -34,5 +34,5 @@ class Record:
     status: int = 200
     tokens: int = 0
     text: str = ""
-    zombie: bool = False
+    zombie: float | None = None
     fault: str | None = None

@@ -62,6 +62,14 @@ class CellResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PastCell:
+    """A cell that a run's code ran earlier, with all that it put out."""
+
+    code: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one child kernel may use. Sizes in bytes, times in seconds."""
 
@@ -179,6 +187,10 @@ class Kernel(Protocol):
         waiting for the run (`Calls`) does not count against ``cell_seconds``. Cancelling the task
         interrupts the cell. Never raises for anything that the code does.
         """
+        ...
+
+    async def recall(self, cells: Sequence[PastCell]) -> None:
+        """Let code find, as `history`, the cells that ran before this kernel was there; only Python's has that name."""
         ...
 
     async def close(self) -> None:

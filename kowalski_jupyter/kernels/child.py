@@ -15,7 +15,7 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output
+from .base import Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output, PastCell
 from .calls import CallServer
 from .client import KernelClient
 from .deadline import Deadline
@@ -168,6 +168,11 @@ class ChildKernel:
         if reply.get("status") != "ok":
             problem = str(reply.get("evalue", "")).splitlines() or [self._death or ""]
             raise KernelError(f"The child kernel could not load the data: {problem[-1]}")
+
+    async def recall(self, cells: Sequence[PastCell]) -> None:
+        """See `Kernel.recall`."""
+        for cell in cells:  # one by one: all together may be large
+            await self._request("recall_request", {"code": cell.code, "output": cell.output})
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
         """Run one cell; see `Kernel.execute`."""

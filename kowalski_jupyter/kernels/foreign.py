@@ -14,7 +14,7 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, DataItem, Function, KernelError, Limits, Output
+from .base import Calls, CellResult, DataItem, Function, KernelError, Limits, Output, PastCell
 from .calls import CallServer
 from .child import ChildKernel, OnOutput
 from .client import KernelClient
@@ -140,6 +140,9 @@ class ForeignKernel(ChildKernel):
                 "limits": limits,
             }
         )
+
+    async def recall(self, cells: Sequence[PastCell]) -> None:
+        """Do nothing: see `Kernel.recall`."""
 
     async def load(self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function]) -> None:
         """Give the kernel its data and the way to its run, by a first cell; see `ChildKernel.load`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from kowalski_jupyter.magics.arguments import LineParser, above_zero
@@ -37,27 +39,36 @@ def decisions(session: Session) -> str:
     made = session.rlm().devices()["decisions"]
     if not made:
         return "Nothing was sent to several places yet: a run on one server has no choice."
-    return "\n".join(f"{_clock(each['time'])}  {each['what']} went to {each['where']}: {each['why']}" for each in made)
+    return "\n".join(
+        f"{_clock(each['time'])}  {each['what']} {each['did']} {each['where']}: {each['why']}" for each in made
+    )
 
 
 def models(session: Session) -> str:
-    """Return what exo knows: what is loaded, what is on a disk, what would fit."""
+    """Return all models that there are, place by place: what is loaded, what is on a disk, what would fit."""
     known = session.rlm().models()
     if not known:
         return NO_DEVICES
+    places = [list(group) for _, group in groupby(known, key=itemgetter("where"))]
+    lines = [line for place in places for line in (f"{place[0]['where']}:", *_at_place(place), "")]
+    return "\n".join([*lines, f"Load one: {LOAD_USAGE}" if any(model["loadable"] for model in known) else NO_DEVICES])
+
+
+def _at_place(known: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the models of one place in lines."""
     here = [model for model in known if model["loaded"] or model["downloaded"]]
     others = [model for model in known if model not in here]
     fitting = [model for model in others if model["devices"]]
     shown = fitting[-_MOST_OTHERS:][::-1]
     lines = [_model(model) for model in here] or ["Nothing is loaded, and nothing is on a disk."]
     if shown:
-        lines += ["", "Would fit, and would be downloaded (the largest first):", *map(_model, shown)]
+        lines += ["Would fit, and would be downloaded (the largest first):", *map(_model, shown)]
     hidden = len(others) - len(shown)
     if hidden:
         lines.append(
             f"… and {hidden} more, {len(others) - len(fitting)} of them too large for the memory that is free."
         )
-    return "\n".join([*lines, "", f"Load one: {LOAD_USAGE}"])
+    return lines
 
 
 def load(session: Session, words: tuple[str, ...]) -> str:
@@ -153,10 +164,11 @@ def _model(model: Mapping[str, Any]) -> str:
     states = [
         model["loaded"],
         "on a disk" if model["downloaded"] else "",
-        _fits(model["devices"]) if not model["loaded"] else "",
+        _fits(model["devices"]) if model["loadable"] and not model["loaded"] else "",
         f"window {model['context_tokens']:,} tokens" if model["context_tokens"] else "",
     ]
-    return f"{model['size'] / _GIB:7.1f} GB  {model['id']}  ({', '.join(state for state in states if state)})"
+    size = f"{model['size'] / _GIB:7.1f} GB" if model["size"] else " " * 10
+    return f"{size}  {model['id']}  ({', '.join(state for state in states if state)})"
 
 
 def _fits(devices: int | None) -> str:

@@ -173,7 +173,13 @@ class ModelUnreachableError(ModelError):
 
 
 class ModelRefusedError(ModelError):
-    """The server answered with an error: wrong model id, prompt too long, bad key …."""
+    """The server answered with an error: wrong model id, prompt too long, bad key ….
+
+    Attributes:
+        status: of its answer; 0 where it has none.
+    """
+
+    status = 0
 
 
 class ModelRejectedError(ModelRefusedError):

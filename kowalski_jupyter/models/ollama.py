@@ -47,6 +47,16 @@ async def look_for_ollama(client: httpx.AsyncClient, url: str, model: str | None
     return Found("Ollama", where, there=True, ready=True, detail=chosen, offer=offer)
 
 
+async def models_of(client: httpx.AsyncClient, url: str, patience: float) -> list[tuple[str, int, bool]]:
+    """Return name, size in bytes and whether it is in memory of all that Ollama has."""
+    base = origin(url)
+    tags, running = await asyncio.gather(
+        get_json(client, f"{base}/api/tags", patience), get_json(client, f"{base}/api/ps", patience)
+    )
+    loaded = {each["name"] for each in _entries(running)}
+    return [(each["name"], _size(each), each["name"] in loaded) for each in _entries(tags)]
+
+
 async def _ollama_context(client: httpx.AsyncClient, base: str, model: str) -> int:
     """Return the window that a model not yet loaded will surely get; it may turn out to get more."""
     try:

@@ -47,7 +47,9 @@ def refusal(
     advice = _advice(status, said, model=model, available=available)
     too_long = status == 500 and _TOO_LONG.search(said)  # noqa: PLR2004 - what some servers say of it
     kind = ModelRejectedError if status in _AT_FAULT or too_long else ModelRefusedError
-    return kind(f"{where} refused the request ({status}{quoted}). {advice}")
+    error = kind(f"{where} refused the request ({status}{quoted}). {advice}")
+    error.status = status
+    return error
 
 
 def retry_after(header: str | None) -> float:

@@ -40,6 +40,8 @@ class Clocks:
 async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> AsyncGenerator[Delta, None]:
     """Yield the deltas of a reply; the last one, and only that, has a `finish_reason`.
 
+    The first is empty, and says that the server has taken the request.
+
     Args:
         response: with status 200 and its body not yet read.
         clocks: how long to wait.
@@ -52,6 +54,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     decoder = EventDecoder(whole="json" in response.headers.get("content-type", ""))
     pieces = _pieces(response)
     reply = _Reply()
+    yield Delta()
     progress, limit = now(), clocks.first
     piece: bytes | None = b""
     while piece is not None:

@@ -131,13 +131,22 @@ class Endpoints:
         open_model: makes a model ready.
         budget: of the tree.
         tell: takes lines for the user, about what becomes of requests.
+        open_root: makes a root model ready, if that is done in another way.
     """
 
-    def __init__(self, open_model: OpenModel, budget: Budget, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        open_model: OpenModel,
+        budget: Budget,
+        tell: Callable[[str], None],
+        open_root: OpenModel | None = None,
+    ) -> None:
         self._open_model = open_model
+        self._open_root = open_root
         self._budget = budget
         self._tell = tell
         self._opened: dict[str | None, Endpoint] = {}
+        self._roots: dict[str | None, Endpoint] = {}
         self._asked_for: set[str | None] = set()
 
     async def open(self, name: str | None, report: Report = lambda *_: None) -> Endpoint:
@@ -154,13 +163,26 @@ class Endpoints:
         if known is not None:
             return known
         if name not in self._opened:
-            self._asked_for.add(name)
-            if len(self._asked_for) > _MOST_MODELS:
-                raise ModelError(f"A run may ask {_MOST_MODELS} models; {name!r:.100} would be one more.")
+            self._ask_for(name)
             model = await self._open_model(name, report)
             same = next((each for each in self._opened.values() if each.model is model), None)
             self._opened.setdefault(name, same or Endpoint(model, self._budget, self._tell))
         return self._opened[name]
+
+    async def open_root(self, name: str | None, report: Report) -> Endpoint:
+        """Return the endpoint of a run's root model. Takes and raises what `open` does."""
+        if self._open_root is None:
+            return await self.open(name, report)
+        if name not in self._roots:
+            self._ask_for(name)
+            model = await self._open_root(name, report)
+            self._roots.setdefault(name, Endpoint(model, self._budget, self._tell))
+        return self._roots[name]
+
+    def _ask_for(self, name: str | None) -> None:
+        self._asked_for.add(name)
+        if len(self._asked_for) > _MOST_MODELS:
+            raise ModelError(f"A run may ask {_MOST_MODELS} models; {name!r:.100} would be one more.")
 
 
 def _size_of(messages: Sequence[Message]) -> int:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-from kowalski_jupyter.kernels.base import Calls, CellResult, DataItem, Function, Kernel, KernelError, Kernels, Output
-from kowalski_jupyter.rlm.events import Event, KernelReady
+from kowalski_jupyter.kernels.base import (
+    Calls,
+    CellResult,
+    DataItem,
+    Function,
+    Kernel,
+    KernelError,
+    Kernels,
+    Output,
+    PastCell,
+)
+from kowalski_jupyter.rlm.events import CellFinished, CellOutput, CellStarted, Event, KernelReady
 
 MAIN = "python"
 """The language whose kernel every run has: it starts with the run, and a run cannot be without it."""
@@ -21,6 +31,7 @@ class RunKernels:
         calls: answers what their code asks for.
         functions: what their code may ask for.
         emit: takes the events.
+        events: all of the run's so far.
 
     Attributes:
         languages: what can run here, ``python`` first.
@@ -32,7 +43,9 @@ class RunKernels:
         data: Sequence[DataItem],
         calls: Calls,
         functions: Collection[Function],
+        *,
         emit: Callable[[Event], None],
+        events: Sequence[Event],
     ) -> None:
         self.languages: tuple[str, ...] = (MAIN,)
         self._kernels = kernels
@@ -40,6 +53,7 @@ class RunKernels:
         self._calls = calls
         self._functions = functions
         self._emit = emit
+        self._events = events
         self._running: dict[str, Kernel] = {}
 
     async def start(self) -> None:
@@ -71,7 +85,8 @@ class RunKernels:
             del self._running[language]
             await kernel.close()
             if language == MAIN:
-                await self._kernel(language)
+                heir = await self._kernel(language)
+                await heir.recall(past_cells(self._events, died=result.reason))
         return result
 
     async def close(self) -> None:
@@ -87,3 +102,21 @@ class RunKernels:
             self._running[language] = kernel
             self._emit(KernelReady(language, kernel.sandbox))
         return self._running[language]
+
+
+def past_cells(events: Sequence[Event], *, died: str) -> list[PastCell]:
+    """Return the cells in Python that a run has run; `died` says how the last one's kernel ended."""
+    codes = {event.cell: event.code for event in events if isinstance(event, CellStarted) and event.language == MAIN}
+    outputs: dict[str, list[str]] = {cell: [] for cell in codes}
+    deaths = dict.fromkeys([*codes][-1:], died)
+    for event in events:
+        match event:
+            case CellOutput(cell, _, text, omitted) if cell in outputs:
+                outputs[cell] += [f"\n… {omitted:,} characters left out …\n" if omitted else "", text]
+            case CellFinished(cell, "died", reason) if cell in outputs:
+                deaths[cell] = reason
+            case _:
+                pass
+    for cell, reason in deaths.items():
+        outputs[cell].append(f"\n(The kernel ended here: {reason}.)")
+    return [PastCell(code, "".join(outputs[cell])) for cell, code in codes.items()]

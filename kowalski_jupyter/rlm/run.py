@@ -63,7 +63,7 @@ class Run:
         options: what the user gave for this run alone, for the record.
         schema: a JSON Schema that the answer must fulfil.
         origin: the run that this one continues, branches from or replays.
-        model: the id of the root model, or None for the one that the user set.
+        model: the id of a child run's root model, or None for the one that the user set.
         parent: the run whose code asks for this one, in whose tree it is.
 
     Attributes:
@@ -113,7 +113,8 @@ class Run:
 
     def _new_tree(self, resources: Resources, memo: Memo) -> Tree:
         budget = Budget(self.settings, self._stop_work)
-        return Tree(resources, budget, Endpoints(resources.open_model, budget, self._tell), memo)
+        endpoints = Endpoints(resources.open_model, budget, self._tell, resources.open_root)
+        return Tree(resources, budget, endpoints, memo)
 
     def _tell(self, text: str) -> None:
         """Say what becomes of a request, unless nobody waits for it any more."""
@@ -219,7 +220,7 @@ class Run:
     async def _answer(self) -> Value:
         if self.data:
             self._tree.resources.kernels.check()
-        endpoint = await self._tree.endpoints.open(self._model, lambda *news: self._emit(ev.Progress(*news)))
+        endpoint = await self._tree.endpoints.open_root(self._model, lambda *news: self._emit(ev.Progress(*news)))
         self._tree.budget.set_width(endpoint.model.width)
         self._emit(ev.ModelReady(endpoint.model.name, endpoint.model.where))
         if self.data:
@@ -248,7 +249,9 @@ class Run:
             start_child=self._run_child if children else None,
         )
 
-        kernels = self._kernels = RunKernels(self._tree.resources.kernels, self.data, calls, functions, self._emit)
+        kernels = self._kernels = RunKernels(
+            self._tree.resources.kernels, self.data, calls, functions, emit=self._emit, events=self.log.events
+        )
         await kernels.start()
         profile = self._profile(endpoint)
         others = kernels.languages[1:]

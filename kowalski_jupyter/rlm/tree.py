@@ -23,6 +23,7 @@ class Resources:
         new_log: returns the log of a child run of that id, so that whoever keeps runs keeps it too.
         pack: makes data for a kernel, under a name, out of a value that comes from another.
         discard: removes what `pack` has made.
+        open_root: makes a run's root model ready, where that is done in another way: a rerun's knows the record.
     """
 
     open_model: OpenModel
@@ -31,6 +32,7 @@ class Resources:
     new_log: Callable[[str], EventLog]
     pack: Callable[[str, Value], DataItem]
     discard: Callable[[DataItem], None]
+    open_root: OpenModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

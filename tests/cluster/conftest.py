@@ -26,3 +26,9 @@ def nothing_left() -> Iterator[None]:
 def capture() -> Callable[[str], Any]:
     """A function that reads a capture of exo, anew each time."""
     return lambda name: json.loads((CAPTURES / name).read_text())
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    """Where the addresses of nodes are remembered; its folder is not there yet."""
+    return tmp_path / "state" / "devices.json"

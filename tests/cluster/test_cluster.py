@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,9 @@ from kowalski_jupyter.cluster import watch
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.snapshot import Snapshot
 from tests.cluster.nodes import SMOL, Nodes
+from tests.cluster.support import free_url, run, until
 
 Capture = Callable[[str], Any]
-
-
-def free_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -31,11 +25,6 @@ def nodes(capture: Capture) -> Any:
     """Three nodes with one model over them."""
     with Nodes(capture("state-pipeline.json")) as three:
         yield three
-
-
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "devices.json"
 
 
 @asynccontextmanager
@@ -48,19 +37,6 @@ async def watching(known: Path, *addresses: str, local: str = "") -> AsyncIterat
         await cluster.close()
 
 
-async def until(cluster: Cluster, holds: Callable[[Snapshot], Any]) -> Snapshot:
-    """Return the first snapshot that something holds of; the test's own time-out ends it otherwise."""
-    changed = asyncio.Event()
-    unwatch = cluster.watch(changed.set)
-    try:
-        while not holds(cluster.snapshot):
-            changed.clear()
-            await changed.wait()
-        return cluster.snapshot
-    finally:
-        unwatch()
-
-
 async def reached(cluster: Cluster, count: int = 3) -> Snapshot:
     """Return the first snapshot that has so many devices whose API was reached."""
     return await until(cluster, lambda snapshot: sum(bool(each.url) for each in snapshot.devices.values()) == count)
@@ -69,10 +45,6 @@ async def reached(cluster: Cluster, count: int = 3) -> Snapshot:
 def on_disk(known: Path) -> tuple[int, set[str]]:
     """The file's mode, and the addresses in it."""
     return stat.S_IMODE(known.stat().st_mode), {each["url"] for each in json.loads(known.read_text())["nodes"]}
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
 
 
 # -- finding -----------------------------------------------------------------------------------------------

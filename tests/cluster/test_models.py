@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from kowalski_jupyter.cluster.catalogue import full_id
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.exo.client import ExoClient
 from kowalski_jupyter.cluster.placement import choose
-from kowalski_jupyter.cluster.snapshot import Snapshot
 from kowalski_jupyter.exo_sim import Device, Model, Simulation
 from kowalski_jupyter.models.base import ModelRefusedError, ModelUnreachableError
+from tests.cluster.support import free_url, run, until
 
 GIB = 1 << 30
 SMALL, LARGE, HUGE = "mlx-community/Small-1B-4bit", "mlx-community/Large-70B-4bit", "mlx-community/Huge-1T-4bit"
@@ -29,40 +28,17 @@ MODELS = [
 ]
 
 
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    return tmp_path / "devices.json"
-
-
 @asynccontextmanager
 async def simulated(known: Path, **how: Any) -> AsyncIterator[tuple[Simulation, Cluster]]:
     """A simulation, and a cluster that watches it and has found it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # where nobody else listens
-        local = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with Simulation(**{"nodes": 3, "models": MODELS, "speed": 10.0, **how}) as sim:
-        cluster = Cluster(known, [sim.url], local=local)
+        cluster = Cluster(known, [sim.url], local=free_url())
         try:
             with cluster.looking():
                 await cluster.look()
                 yield sim, cluster
         finally:
             await cluster.close()
-
-
-async def until(cluster: Cluster, holds: Callable[[Snapshot], Any]) -> Snapshot:
-    changed = asyncio.Event()
-    unwatch = cluster.watch(changed.set)
-    try:
-        while not holds(cluster.snapshot):
-            changed.clear()
-            await changed.wait()
-        return cluster.snapshot
-    finally:
-        unwatch()
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
 
 
 def silent(*_: object) -> None:
@@ -78,6 +54,23 @@ def test_the_catalogue_says_what_is_loaded_what_is_here_and_what_fits(known: Pat
             assert (large.id, large.loaded, large.downloaded, large.devices) == (LARGE, "", True, 2)
             assert (huge.id, huge.loaded, huge.downloaded, huge.devices) == (HUGE, "", False, None)
             assert large.size == 60 * GIB
+
+    run(go())
+
+
+def test_the_catalogues_of_all_clusters_are_listed(known: Path) -> None:
+    async def go() -> None:
+        async with (
+            simulated(known, models=MODELS[:1], nodes=[Device(name="attic")], first=4) as (_, _),
+            simulated(known, nodes=[Device(name="studio"), Device(name="mini")]) as (sim, cluster),
+        ):
+            await sim.place(SMALL)
+            await until(cluster, lambda snapshot: len(snapshot.clusters) == 2)  # the other's address is remembered
+            listed = [(model.where, model.id, model.loaded) for model in await cluster.models.catalogue()]
+            of_two = [(model, "ready" if model == SMALL else "") for model in (SMALL, LARGE, HUGE)]
+            assert sorted(listed) == sorted(
+                [("exo (attic)", SMALL, ""), *(("exo (studio and mini)", *each) for each in of_two)]
+            )
 
     run(go())
 
@@ -246,6 +239,29 @@ def test_a_node_that_is_cut_off_and_comes_back(known: Path) -> None:
                 cluster, lambda snapshot: len(snapshot.clusters) == 1 and len(snapshot.urls(*snapshot.clusters)) == 3
             )
             assert {each.condition for each in snapshot.devices.values()} == {"ok"}
+
+    run(go())
+
+
+def test_a_lone_node_is_found_again_however_often_it_is_started_anew(known: Path) -> None:
+    """Each start gives it another id, and no other node tells where it is."""
+
+    async def go() -> None:
+        async with simulated(known, nodes=[Device(name="studio")]) as (sim, cluster):
+            (key,) = cluster.snapshot.clusters
+            for _ in range(3):
+                await sim.inject("kill_node", node=0)
+                await until(cluster, lambda snapshot: not snapshot.clusters[key].url)
+                await sim.inject("node_back", node=0)
+                (new,) = sim.node_ids
+                snapshot = await until(
+                    cluster,
+                    lambda snapshot, new=new: (
+                        new in snapshot.devices and snapshot.devices[new].url and [*snapshot.clusters] == [key]
+                    ),
+                )
+                assert snapshot.devices[new].device.name == "studio"
+                assert snapshot.urls(key) == [sim.url]
 
     run(go())
 

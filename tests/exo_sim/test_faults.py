@@ -115,7 +115,7 @@ def test_a_killed_master_takes_all_instances_along_and_leaves_zombies() -> None:
                     assert not whole.at_eof()
             assert (await sim.tell())["master"] == 1
             assert (await sim.tell())["session"] == 1
-            assert [r.zombie for r in await sim.requests()] == [True] * 3
+            assert all(r.zombie for r in await sim.requests())
             await until_state(sim, "topology", lambda found: found["connections"], node=1)
             assert (await ask(sim.urls[1], chat())).startswith(b"HTTP/1.1 404 ")
 
@@ -258,7 +258,8 @@ def test_a_zombie_stream() -> None:
                 assert said(await ask(sim.url, chat())) == "One two three four."
             await until(lambda: over(sim))
             first = (await sim.requests())[0]
-            assert (first.zombie, first.outcome, first.text) == (True, "disconnected", "One two")
+            assert first.zombie
+            assert (first.outcome, first.text) == ("disconnected", "One two")
 
     async def over(sim: Simulation) -> bool:
         return (await sim.requests())[0].outcome is not None

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.magics.conftest import Run, error_of
-from tests.support.simulated import HUGE, SMALL, simulated
+from tests.support.scripted_server import ScriptedServer
+from tests.support.simulated import GIB, HUGE, SMALL, simulated
 
 NO_URL = SimpleNamespace(url="")
 
@@ -61,6 +62,26 @@ def test_without_a_cluster_the_commands_say_how_to_get_one(notebook: Run) -> Non
     assert "c.Kowalski.devices" in printed(book.cells[2])
 
 
+def test_models_of_clusters_and_of_other_servers_are_listed(notebook: Run) -> None:
+    tags = {"models": [{"name": "qwen3:4b", "size": 3 * GIB}, {"name": "llama3:8b", "size": 5 * GIB}]}
+    running = {"models": [{"name": "qwen3:4b"}]}
+    routes = {"/api/version": {"version": "0.9"}, "/api/tags": tags, "/api/ps": running}
+    with (
+        simulated() as sim,
+        ScriptedServer(models=["big", "small"]) as plain,
+        ScriptedServer(routes=routes) as ollama,
+    ):
+        gone = SimpleNamespace(url=f"{sim.urls[1]}, {plain.url} {ollama.url},http://127.0.0.1:9")
+        models = printed(notebook(gone, "%rlm models").cells[1])
+
+    heads = [line for line in models.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert heads[0] == "exo (studio, air and box):"
+    assert heads[-2:] == [f"127.0.0.1:{plain.port}:", f"Ollama at 127.0.0.1:{ollama.port}:"]
+    assert "big  (ready)" in models
+    assert "    3.0 GB  qwen3:4b  (ready, on a disk)" in models
+    assert "    5.0 GB  llama3:8b  (on a disk)" in models
+
+
 def test_a_run_has_the_model_loaded_that_it_asks_for(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with simulated() as sim:
         monkeypatch.setenv("KOWALSKI_DEVICES", sim.url)
@@ -102,6 +123,6 @@ def test_where_requests_went_and_why_is_said_in_words(notebook: Run, monkeypatch
     before, _, why, wrong = book.cells[1:]
 
     assert "Nothing was sent to several places yet" in printed(before)
-    assert "a turn went to exo on studio: the only one that answers: replies not measured yet" in printed(why)
+    assert "a turn went to exo (studio): the only one that answers: replies not measured yet" in printed(why)
     assert "0 of 8 places taken" in printed(why)
     assert "Usage: `%rlm devices [--why]`" in error_of(wrong)

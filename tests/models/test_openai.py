@@ -77,7 +77,7 @@ def test_shapes_of_replies(shape: str, key: str) -> None:
         deltas = ask(server.url)
         assert text(deltas) == reply.text
         if shape != "parts":
-            assert deltas[0].reasoning == "hm"
+            assert deltas[:2] == [Delta(), Delta(reasoning="hm")]
         assert deltas[-1] == Delta(finish_reason="stop")
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from kowalski_jupyter.kernels.base import Calls, CellResult, DataItem, Function, Kernels, Output, Value
+from kowalski_jupyter.kernels.base import Calls, CellResult, DataItem, Function, Kernels, Output, PastCell, Value
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.models.base import ChatModel
 from kowalski_jupyter.models.openai import OpenAIModel
@@ -56,6 +56,9 @@ class ToyKernel:
         await types.FunctionType(compiled, self.names)()
         on_output(Output("stdout", f"{len(code)} characters\n"))
         return CellResult("final" if self.ended else "ok", names=("notes",))
+
+    async def recall(self, cells: Sequence[PastCell]) -> None:
+        pass
 
     async def close(self) -> None:
         pass

@@ -33,12 +33,12 @@ class Row:
 
 ROWS = [
     Row("kill_runner", {"node": 1}, r"failed|broke off"),
-    Row("kill_node", {"node": 2}, r"tower (stopped answering|broke off replies): \d+ sub-calls were sent again to exo"),
+    Row("kill_node", {"node": 2}, r"tower (stopped answering|broke off replies): \d+ sub-calls are sent again"),
     Row("kill_master", {}, r"is not loaded: exo is asked to load it"),
     Row("kill_node", {"node": 0}, r"exo has a new master"),
     Row("election", {}),
     Row("election", {"master_changes": True}, r"exo has a new master, which knows nothing of it: \d+ sub-calls"),
-    Row("partition", {"node": 1}, r"mini stopped answering: \d+ sub-calls were sent again"),
+    Row("partition", {"node": 1}, r"mini stopped answering: \d+ sub-calls are sent again"),
     Row("partition", {"node": 0, "seconds": 60}, r"the run goes on"),
     Row("stop_node", {"node": 1}, r"mini (stopped answering|broke off replies)"),
     Row("delete_instance", {"node": 1}, r"broke off replies: \d+ sub-calls"),

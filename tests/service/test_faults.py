@@ -147,6 +147,30 @@ def test_code_that_misbehaves_is_told_and_the_run_goes_on(open_desk: Open, code:
     assert outcome.value == len(NOTES)
 
 
+def test_history_survives_a_kernel_that_dies(open_desk: Open) -> None:
+    replies = [
+        block("print('first')"),
+        block("import os\nos._exit(3)"),
+        block("print('third')"),
+        block("os = __import__('os')\nos._exit(4)"),
+        block("FINAL([[cell['cell'], cell['code'].splitlines()[0], cell['output']] for cell in history])"),
+    ]
+    with ScriptedServer(replies) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES})
+        assert "except your data and `history`" in server.requests[2].last("user")
+
+    cells = outcome.value
+    assert [cell[:2] for cell in cells] == [
+        [1, "print('first')"],
+        [2, "import os"],
+        [3, "print('third')"],
+        [4, "os = __import__('os')"],
+    ]
+    assert [cells[0][2], cells[2][2]] == ["first\n", "third\n"]
+    assert "The kernel ended here: the kernel is gone: the code ended the process with exit status 3" in cells[1][2]
+    assert "exit status 4" in cells[3][2]
+
+
 def test_a_fork_bomb_is_contained(open_desk: Open) -> None:
     code = "import os\nn = 0\ntry:\n    while n < 5000:\n        if os.fork() == 0: os.pause() if hasattr(os,'pause') else __import__('time').sleep(60)\n        n += 1\nexcept OSError as e:\n    print('stopped at', n)"  # noqa: E501
     with ScriptedServer([block(code), block("FINAL(len(notes))")]) as server:

@@ -14,7 +14,19 @@ from kowalski_jupyter.rlm.chat.folding import _ASK
 from kowalski_jupyter.rlm.record import Record, RecordedReply, branch
 from kowalski_jupyter.rlm.replay import CHILD, Chat, RecordedModel, SilentModel
 from kowalski_jupyter.service.service import UnknownRunError
-from tests.service.test_resume import NOTES, ask, block, ended, family, fruit, packed, service_on, value
+from tests.service.test_resume import (
+    NOTES,
+    TWO,
+    ask,
+    block,
+    ended,
+    family,
+    fruit,
+    other_model,
+    packed,
+    service_on,
+    value,
+)
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 
 QUESTION = (Message("system", "Be brief."), Message("user", "Question: What?"))
@@ -95,13 +107,13 @@ def test_a_record_needs_its_beginning() -> None:
         Record([ev.TurnStarted(1)])
 
 
-@pytest.mark.parametrize("script", [fruit, family])
+@pytest.mark.parametrize("script", [fruit, family, other_model])
 def test_the_answer_is_the_same_without_any_request(tmp_path: Path, script: object) -> None:
     async def main(server: ScriptedServer) -> None:
-        async with service_on(server, tmp_path, depth=2) as service:
+        async with service_on(server, tmp_path, depth=2, model="scripted") as service:
             first = await ask(service)
             asked = len(server.requests)
-        async with service_on(server, tmp_path, depth=2) as service:
+        async with service_on(server, tmp_path, depth=2, model="scripted") as service:
             live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
             assert live.trace.state == "done"
             assert value(live) == value(first)
@@ -113,7 +125,7 @@ def test_the_answer_is_the_same_without_any_request(tmp_path: Path, script: obje
             with pytest.raises(UnknownRunError):
                 service.replay_report(first.id)
 
-    with ScriptedServer(script) as server:  # type: ignore[arg-type]
+    with ScriptedServer(script, models=TWO) as server:  # type: ignore[arg-type]
         asyncio.run(main(server))
 
 

@@ -287,6 +287,38 @@ def family(request: Request) -> Reply | str:
     return PARENT if is_first(request) else block("FINAL(sum(parts))")
 
 
+TWO = ("scripted", "scripted-2")
+
+
+def other_model(request: Request) -> Reply | str:
+    """A child run whose root is a model of its own, and a sub-call of that model's."""
+    if "Question: How long is this?" in str(request.messages):
+        assert request.payload["model"] == "scripted-2"
+        return block("FINAL(len(context) + int(llm_query('Two?', model='scripted-2')))")
+    if request.last("user") == "Two?":
+        assert request.payload["model"] == "scripted-2"
+        return "2"
+    if not is_first(request):
+        return block("FINAL(part + int(llm_query('Two?', model='scripted-2')))")
+    return block("part = rlm_query('How long is this?', 'abc', model='scripted-2')\nprint(part)")
+
+
+def test_a_child_run_with_a_model_of_its_own_is_not_paid_for_twice(tmp_path: Path, own_store: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path, depth=2, model="scripted") as service:
+            first = await ask(service)
+            assert value(first) == 7
+            asked = len(server.requests)
+        forget_the_end(own_store, first.id, after=lambda e: isinstance(e, ev.SubcallFinished))
+        async with service_on(server, tmp_path, depth=2, model="scripted") as service:
+            second = await resume(service, first.id)
+            assert value(second) == 7
+            assert [request.payload["model"] for request in server.requests[asked:]] == ["scripted"]
+
+    with ScriptedServer(other_model, models=TWO) as server:
+        asyncio.run(main(server))
+
+
 def test_child_runs_are_kept_and_not_paid_for_twice(tmp_path: Path, own_store: Path) -> None:
     async def main(server: ScriptedServer) -> None:
         async with service_on(server, tmp_path, depth=2) as service:

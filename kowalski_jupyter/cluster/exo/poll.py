@@ -128,8 +128,11 @@ class Poller:
         return isinstance(before, int) and isinstance(now, int) and now < before
 
     def _nodes_have_changed(self) -> bool:
-        """Tell whether nodes have come or gone of late that the topology does not tell of, if it is not quite new."""
-        seen = self._parts.get("lastSeen")
-        known = present_nodes(self._parts.get("topology"))
+        """Tell whether nodes are there of which too little is known, or are gone, if that is not known just now."""
+        seen, identities = self._parts.get("lastSeen"), self._parts.get("nodeIdentities")
+        known = set(present_nodes(self._parts.get("topology")))
         asked = self._next.get("topology", math.inf) - _EVERY["topology"]
-        return isinstance(seen, dict) and seen.keys() != set(known) and time.monotonic() - asked > 1.0
+        changed = (isinstance(seen, dict) and seen.keys() != known) or (
+            isinstance(identities, dict) and not known <= identities.keys()
+        )
+        return changed and time.monotonic() - asked > 1.0

@@ -8,7 +8,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from kowalski_jupyter.models.base import Delta, ModelError, Usage
+from kowalski_jupyter.models.base import Delta, ModelError, ModelUnreachableError, Usage
+
+
+class NotSentError(ModelUnreachableError):
+    """The request was not sent: what failed meanwhile left no way to do so. Nothing is lost."""
 
 
 class Attempt:
@@ -45,6 +49,11 @@ class Attempt:
         self._news = news
         self._over = over
         self._task = asyncio.create_task(self._read(deltas))
+
+    @property
+    def taken(self) -> bool:
+        """Whether its server has begun to answer, with a token or without."""
+        return self.progress > self.begun
 
     @property
     def whole(self) -> bool:

@@ -24,25 +24,29 @@ def some(kind: JobKind, count: int) -> str:
 
 @dataclass(slots=True)
 class Decision:
-    """Requests of one kind that went to one end for the same reasons, one after the other.
+    """Requests of one kind that went to one end, one after the other.
 
     Attributes:
         last: when the last of them was sent, in seconds since the epoch.
         what: of which kind.
+        did: what they did there: ``went to``.
         where: the end, in words.
-        why: the reasons, in words.
+        why: the reasons for the last of them, in words.
         count: how many.
     """
 
     last: float
     what: JobKind
+    did: str
     where: str
     why: str
     count: int = 1
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON, for those who show it."""
-        return {"time": self.last, "what": some(self.what, self.count), "where": self.where, "why": self.why}
+        did = self.did if self.count == 1 else self.did.replace("was ", "were ")
+        what = some(self.what, self.count)
+        return {"time": self.last, "what": what, "did": did, "where": self.where, "why": self.why}
 
 
 class Decisions:
@@ -51,14 +55,14 @@ class Decisions:
     def __init__(self) -> None:
         self._kept: deque[Decision] = deque(maxlen=KEPT)
 
-    def note(self, what: JobKind, where: str, why: str) -> None:
-        """Remember one; a repetition of the last one is counted with it."""
+    def note(self, what: JobKind, where: str, why: str, *, did: str = "went to") -> None:
+        """Remember one; where the last was of the same kind and at the same end it is counted there."""
         last = self._kept[-1] if self._kept else None
-        if last is not None and (last.what, last.where, last.why) == (what, where, why):
+        if last is not None and (last.what, last.did, last.where) == (what, did, where):
             last.count += 1
-            last.last = time.time()
+            last.last, last.why = time.time(), why
         else:
-            self._kept.append(Decision(time.time(), what, where, why))
+            self._kept.append(Decision(time.time(), what, did, where, why))
 
     def documents(self, most: int = 20) -> list[dict[str, Any]]:
         """Return the newest ones as JSON, oldest first."""

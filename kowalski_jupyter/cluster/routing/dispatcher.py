@@ -83,9 +83,10 @@ class Dispatcher:
         finally:
             self._queue.remove(waiting)
 
-    def spare(self, wanted: Wanted, ends: Sequence[End]) -> End | None:
+    def spare(self, wanted: Wanted, ends: Sequence[End], why: str) -> End | None:
         """Return an end with room for a second attempt, taken for it; None while anything waits."""
-        return None if self._queue else self._choose(wanted, ends, 1)
+        best = None if self._queue else self._best(wanted, ends, 1)
+        return None if best is None else self._take(wanted, best[0], why, did="also went to")
 
     def wake(self) -> None:
         """Look at what waits: something has changed."""
@@ -119,6 +120,16 @@ class Dispatcher:
 
     def _choose(self, wanted: Wanted, ends: Sequence[End], queued: int) -> End | None:
         """Return the best end that has room, taken; None if there is none, or if to wait for another is better."""
+        best = self._best(wanted, ends, queued)
+        return None if best is None else self._take(wanted, *best)
+
+    def _take(self, wanted: Wanted, chosen: End, why: str, *, did: str = "went to") -> End:
+        chosen.took(wanted)
+        self.decisions.note(wanted.kind, chosen.where, why, did=did)
+        return chosen
+
+    def _best(self, wanted: Wanted, ends: Sequence[End], queued: int) -> tuple[End, str] | None:
+        """Return what `_choose` does, and why, and take nothing."""
         able = [(end, condition) for end in ends if (condition := end.condition()).slots and _fits(wanted, end)]
         if not wanted.small:
             able = [each for each in able if not each[1].small_only] or able
@@ -146,9 +157,7 @@ class Dispatcher:
         faster = self._faster(wanted, chosen, able, queued)
         if faster is not None:
             return None
-        chosen.took(wanted)
-        self.decisions.note(wanted.kind, chosen.where, self._why(figures, able, free))
-        return chosen
+        return chosen, self._why(figures, able, free)
 
     def _faster(self, wanted: Wanted, chosen: End, able: Sequence[tuple[End, Condition]], queued: int) -> End | None:
         """Return an end that is full and yet would have all that waits done sooner than `chosen` this one request."""
@@ -187,7 +196,7 @@ class Dispatcher:
                 for end, condition in conditions.items():
                     if not condition.slots:
                         self._revive(end, waiting.tell)
-                if not any(condition.slots for condition in conditions.values()):
+                if not any(condition.slots or condition.trying for condition in conditions.values()):
                     lacking[waiting.tell] = "; ".join(condition.why for condition in conditions.values())
                 if len(lacking) > _SCANNED:
                     break

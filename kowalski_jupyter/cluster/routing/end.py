@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import httpx
+
 from kowalski_jupyter.cluster.routing.attempt import Attempt
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.score import Figures, Wanted
@@ -41,6 +43,7 @@ class Condition:
         slots: requests that it works on at a time; 0 if it cannot be asked.
         others: requests of other clients that it has.
         why: what keeps it from being asked, in words; else empty.
+        trying: whether a request is on its way that will show whether it can be asked again.
         round_trip: seconds to it and back, if known.
         staleness: seconds since it was heard of.
         small_only: it gets small work only.
@@ -49,6 +52,7 @@ class Condition:
     slots: int
     others: int = 0
     why: str = ""
+    trying: bool = False
     round_trip: float | None = None
     staleness: float = 0.0
     small_only: bool = False
@@ -168,13 +172,18 @@ class End(abc.ABC):
                 self.durations.append(attempt.seconds)
             tokens = attempt.usage.completion_tokens if attempt.usage else attempt.tokens
             self.width.replied(tokens, attempt.progress - (attempt.first or attempt.progress), in_flight)
-        elif isinstance(error, ModelUnreachableError):
+        else:
+            self.failed(error)
+
+    def failed(self, error: ModelError) -> None:
+        """Note that a request of its failed: an end that fails again and again is left alone for a while."""
+        if isinstance(error, ModelUnreachableError):
             self.breaker.failed(surely=True)
         elif isinstance(error, ModelRejectedError) or type(error) is ModelError:
             self.breaker.left()
         else:
             self.breaker.failed()
-            if isinstance(error, ModelRefusedError) and "429" in str(error):
+            if isinstance(error, ModelRefusedError) and error.status == httpx.codes.TOO_MANY_REQUESTS:
                 self.width.refused()
 
 
@@ -204,7 +213,7 @@ class PlainEnd(End):
         """See `End.condition`."""
         if self.breaker.allows:
             return Condition(self._model.width)
-        return Condition(0, why=f"{self.where} does not answer")
+        return Condition(0, why=f"{self.where} does not answer", trying=self.breaker.trying)
 
     def send(
         self,

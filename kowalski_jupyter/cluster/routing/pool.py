@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from kowalski_jupyter.cluster.routing.attempt import Attempt
+from kowalski_jupyter.cluster.routing.attempt import Attempt, NotSentError
 from kowalski_jupyter.cluster.routing.end import End
 from kowalski_jupyter.cluster.routing.router import Router
 from kowalski_jupyter.cluster.routing.score import Wanted
+from kowalski_jupyter.cluster.routing.telling import Tell
 from kowalski_jupyter.cluster.routing.vigil import LostError
 from kowalski_jupyter.models.base import (
     Delta,
@@ -97,18 +98,20 @@ class Pool:
         wanted = _wanted(messages, sampling, job)
         while True:
             end = await self._router.dispatcher.place(wanted, course.ends, job.tell, again=bool(course.lost))
-            if course.lost:
-                self._router.troubles.sent_again(job.tell, course.lost, job.kind, end.where)
             job.sent()
             told = False
             try:
-                async with aclosing(self._attempt(end, wanted, messages, sampling)) as deltas:
+                async with aclosing(self._attempt(end, wanted, messages, sampling, job.tell)) as deltas:
                     async for delta in deltas:
                         told = told or bool(delta.text or delta.reasoning)
                         yield delta
                 break
+            except NotSentError:
+                await asyncio.sleep(_pause(0))
+                continue
             except ModelError as error:
                 course.failed(end, error)
+                self._router.troubles.lost(job.tell, course.lost, job.kind)
                 wanted = dataclasses.replace(wanted, avoid=wanted.avoid | {end.key})
             if told:
                 yield Delta(restarted=True)
@@ -118,11 +121,12 @@ class Pool:
             self._router.troubles.say(job.tell)
 
     async def _attempt(
-        self, end: End, wanted: Wanted, messages: Sequence[Message], sampling: Sampling
+        self, end: End, wanted: Wanted, messages: Sequence[Message], sampling: Sampling, tell: Tell
     ) -> AsyncGenerator[Delta, None]:
         """Ask one end; and, where its reply takes far longer than others did and there is room, another one too."""
         news = asyncio.Event()
         sent = attempts = [self._send(end, wanted, messages, sampling, news)]
+        ends = [end]
         hedge_at = self._router.hedge_at(end, wanted)
         try:
             while True:
@@ -142,8 +146,9 @@ class Pool:
                     second = self._router.hedge(self.ends, end, wanted)
                     if second is not None:
                         attempts.append(self._send(second, wanted, messages, sampling, news))
-                        sent = list(attempts)
+                        sent, ends = list(attempts), [end, second]
         finally:
+            self._router.hedge_over(wanted, ends, [each.whole for each in sent], tell)
             for each in sent:
                 if not each.ended:
                     await each.close()

@@ -11,9 +11,10 @@ from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.routing.dispatcher import Dispatcher
 from kowalski_jupyter.cluster.routing.end import End, PlainEnd
 from kowalski_jupyter.cluster.routing.exo_end import ExoEnd
-from kowalski_jupyter.cluster.routing.hedging import Hedging
+from kowalski_jupyter.cluster.routing.hedging import WHY, Hedging
 from kowalski_jupyter.cluster.routing.scaling import Patience, Scaling
 from kowalski_jupyter.cluster.routing.score import Wanted, Weights
+from kowalski_jupyter.cluster.routing.telling import Tell
 from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.models.base import ChatModel
 from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
@@ -80,7 +81,7 @@ class Router:
         self.dispatcher = Dispatcher(Weights.of(weights or {}))
         self.troubles = Troubles()
         self.retries = Retries()
-        self._hedging = Hedging() if hedges else None
+        self._hedging = Hedging(self.dispatcher.decisions) if hedges else None
         self._adds_replicas = adds_replicas
         self._patience = patience
         self._scaling: Scaling | None = None
@@ -117,10 +118,16 @@ class Router:
         """Return where to ask a second time, taken; None if there is no room to spare."""
         if self._hedging is None or not self._hedging.allows():
             return None
-        second = self.dispatcher.spare(wanted, [end for end in ends if end is not first or end.replicas > 1])
+        others = [end for end in ends if end is not first or end.replicas > 1]
+        second = self.dispatcher.spare(wanted, others, WHY.format(where=first.where))
         if second is not None:
             self._hedging.hedged()
         return second
+
+    def hedge_over(self, wanted: Wanted, ends: Sequence[End], whole: Sequence[bool], tell: Tell) -> None:
+        """Note what came of attempts at these ends, of which some are whole; nothing, where there was but one."""
+        if self._hedging is not None and len(ends) > 1 and any(whole):
+            self._hedging.over(wanted, *ends, won=not whole[0], tell=tell)
 
     async def leave(self, ends: Sequence[End]) -> None:
         """Note that a model made of these ends is not needed any more."""
@@ -133,6 +140,9 @@ class Router:
     async def close(self) -> None:
         """Close everything."""
         self._unwatch()
+        self.troubles.close()
+        if self._hedging is not None:
+            self._hedging.close()
         if self._scaling is not None:
             await self._scaling.close()
         await self.dispatcher.close()

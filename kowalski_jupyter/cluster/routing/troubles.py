@@ -1,47 +1,42 @@
-"""What went wrong with requests and was put right, told in one line for all of a moment."""
+"""What went wrong with requests and is put right, told in few lines."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from functools import partial
 
 from kowalski_jupyter.cluster.routing.decisions import some
+from kowalski_jupyter.cluster.routing.telling import Tell, Telling
 from kowalski_jupyter.models.base import JobKind
-
-_MOMENT: Final = 0.5
-"""Seconds in which requests that were lost for the same reason are told of together."""
-
-Tell = Callable[[str], None]
 
 
 class Troubles:
     """Gathers what is told. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._lost: dict[tuple[Tell, str], Counter[JobKind]] = {}
-        self._places: dict[tuple[Tell, str], dict[str, None]] = {}
+        self._lines: dict[tuple[Tell, str], Telling] = {}
 
-    def sent_again(self, tell: Tell, reason: str, kind: JobKind, where: str) -> None:
-        """Note that a request was lost, half a line says why, and is sent again."""
+    def lost(self, tell: Tell, reason: str, kind: JobKind) -> None:
+        """Note that a request was lost, half a line says why, and that it is sent again."""
         key = (tell, reason)
-        if key not in self._lost:
-            self._lost[key], self._places[key] = Counter(), {}
-            asyncio.get_running_loop().call_later(_MOMENT, self._say, key)
-        self._lost[key][kind] += 1
-        self._places[key][where] = None
+        if key not in self._lines:
+            self._lines[key] = Telling(tell, partial(_words, reason), partial(self._lines.pop, key))
+        self._lines[key].add(kind)
 
     def say(self, tell: Tell) -> None:
-        """Tell now what is to be told there: it may have an end soon."""
-        for key in [key for key in self._lost if key[0] == tell]:
-            self._say(key)
+        """Tell now what was not told there yet: it may have an end soon."""
+        for key, line in self._lines.items():
+            if key[0] == tell:
+                line.say()
 
-    def _say(self, key: tuple[Tell, str]) -> None:
-        if key not in self._lost:
-            return
-        tell, reason = key
-        lost, places = self._lost.pop(key), self._places.pop(key)
-        what = " and ".join(some(kind, count) for kind, count in lost.items())
-        verb = "was" if lost.total() == 1 else "were"
-        tell(f"{reason}: {what} {verb} sent again to {' and '.join(places)}.")
+    def close(self) -> None:
+        """Tell no more."""
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
+
+
+def _words(reason: str, lost: Counter[str]) -> str:
+    kinds: tuple[JobKind, ...] = ("root", "fold", "subcall")
+    what = " and ".join(some(kind, lost[kind]) for kind in kinds if lost[kind])
+    return f"{reason}: {what} {'is' if lost.total() == 1 else 'are'} sent again."

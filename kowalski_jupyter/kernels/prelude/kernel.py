@@ -48,12 +48,13 @@ class RunKernel(IPythonKernel):
     """Runs cells for one run.
 
     Besides Jupyter's messages it takes one ``load_request``, which brings the data, the way to the run,
-    and the limits, and must come before the first cell.
+    and the limits, and must come before the first cell; and before that a ``recall_request`` for each cell that
+    the run's code ran in a kernel that has died.
     """
 
     shell_class = Type(Shell)
     compiler_class = Type(Compiler)
-    msg_types = [*IPythonKernel.msg_types, "load_request"]  # noqa: RUF012 - as ipykernel has it
+    msg_types = [*IPythonKernel.msg_types, "load_request", "recall_request"]  # noqa: RUF012 - as ipykernel has it
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
@@ -91,6 +92,14 @@ class RunKernel(IPythonKernel):
         except Exception as error:  # noqa: BLE001 - whatever it is, the user has to read it
             reply = {"status": "error", "evalue": describe(error)}
         self._reply(stream, "load_reply", reply, parent, ident)
+
+    async def recall_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
+        """Take an earlier cell into the history."""
+        content = parent["content"]
+        self._cells += 1
+        self._history.write(content["output"], 0)
+        self._history.end_cell(self._cells, content["code"])
+        self._reply(stream, "recall_reply", {"status": "ok"}, parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
         """Run one cell and reply when it has ended.

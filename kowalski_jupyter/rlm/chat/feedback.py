@@ -104,7 +104,9 @@ def _cell(cell: CellRecord, limit: int) -> str:
         return f"{said}The block raised an error. Names defined before it still exist. Send the block again, corrected."
     if result.status == "timeout":
         return f"{said}The block was stopped: {result.reason}. Variables are kept. Do less per block."
-    return f"{said}The kernel ended: {result.reason}. All variables are lost except your data; start again."
+    return (
+        f"{said}The kernel ended: {result.reason}. All variables are lost except your data and `history`; start again."
+    )
 
 
 def _brief(traceback: str) -> str:

@@ -16,9 +16,6 @@ from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.request import BadRequestError
 from kowalski_jupyter.service.rerun.rerun import Past, Replay, Rerun
 
-ROOT = "the record"
-"""The id under which the run and its child runs ask for their root model; it is no id that a server has."""
-
 _OF_RERUN = ("turn", "reply", "replay")
 
 
@@ -32,20 +29,31 @@ class Plan:
     options: dict[str, Any]
     rerun: Rerun
 
-    def opener(self, real: OpenModel | None) -> OpenModel:
-        """Return what opens the models of the new run: they know the record, and go on with `real` if there is one."""
-        record = self.past.record
-        recorded = record.model.name if record.model else "a model"
+    def root_opener(self, real: OpenModel | None) -> OpenModel:
+        """Return what opens the root models of the new run and its child runs.
+
+        They know the record, and go on with what `real` opens, if there is one.
+        """
+
+        async def open_root(name: str | None, report: Report) -> ChatModel:
+            then = None if real is None else await real(name, report)
+            return RecordedModel(self.past.chats, then=then, name=name or self._recorded)
+
+        return open_root
+
+    def silent_opener(self) -> OpenModel:
+        """Return what opens models that have said all they can say, for the sub-calls of a replay."""
 
         async def open_model(name: str | None, report: Report) -> ChatModel:
-            if name == ROOT:
-                then = None if real is None else await real(None, report)
-                return RecordedModel(self.past.chats, then=then, name=recorded)
-            if real is not None:
-                return await real(name, report)
-            return SilentModel(name or recorded, self.past.failures)
+            del report
+            return SilentModel(name or self._recorded, self.past.failures)
 
         return open_model
+
+    @property
+    def _recorded(self) -> str:
+        model = self.past.record.model
+        return model.name if model else "a model"
 
 
 def plan_resume(

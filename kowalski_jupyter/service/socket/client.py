@@ -140,7 +140,7 @@ class ServiceClient:
         return dict(self._request("GET", "/devices").json())
 
     def models(self) -> list[dict[str, Any]]:
-        """Return the models that exo knows (docs/run-format.md, `IKnownModel`)."""
+        """Return all models that there are (docs/run-format.md, `IKnownModel`)."""
         return list(self._request("GET", "/models").json()["models"])
 
     def load(

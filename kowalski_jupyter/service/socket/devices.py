@@ -29,10 +29,10 @@ class _Devices(Handler):
 
 
 class _Models(Handler):
-    """What exo knows."""
+    """All models that there are."""
 
     async def get(self) -> None:
-        self.finish({"models": [model_document(each) for each in await self.service.cluster.models.catalogue()]})
+        self.finish({"models": [model_document(each) for each in await self.service.known_models()]})
 
 
 class _Load(Handler):

@@ -204,7 +204,7 @@ function facts(device: IDevice, trans: TranslationBundle): string[] {
   if (round_trip !== null) {
     found.push(trans.__('answers in %1', formatSeconds(round_trip, trans)));
   }
-  if (unheard !== null) {
+  if (unheard !== null && condition !== 'ok') {
     found.push(trans.__('last heard of %1 ago', formatSeconds(unheard, trans)));
   }
   if (device.limits.includes('memory')) {

@@ -13,6 +13,9 @@ const TREND_EVERY_MS = 10_000;
 /** Alerts that are over are news for so long, in seconds. */
 const NEWS_SECONDS = 600;
 
+/** So many of those stand above the devices; the others can be opened. */
+const NEWS_SHOWN = 2;
+
 const MARKS: Record<IAlert['level'], Mark> = {
   info: 'good',
   warning: 'warning',
@@ -64,31 +67,52 @@ function Alerts(props: {
 }): React.JSX.Element {
   const { alerts, received } = props;
   const trans = useTrans();
-  const news = alerts.filter(
-    ({ until }) => until === null || received / 1000 - until < NEWS_SECONDS
+  const going = alerts.filter(({ until }) => until === null);
+  const over = alerts.filter(
+    ({ until }) => until !== null && received / 1000 - until < NEWS_SECONDS
   );
+  const earlier = over.slice(NEWS_SHOWN);
   return (
     <div role="log" aria-label={trans.__('Alerts about devices')}>
-      <ul className="kowalski-alerts">
-        {news.map(alert => (
-          <li key={`${alert.since} ${alert.text}`}>
-            <StateMark mark={MARKS[alert.level]} />
-            <span>
-              {alert.text}
-              {alert.until !== null && alert.until > alert.since && (
-                <span className="kowalski-quiet"> {trans.__('(over)')}</span>
-              )}
-            </span>
-            <time
-              className="kowalski-number kowalski-quiet"
-              dateTime={new Date(alert.since * 1000).toISOString()}
-            >
-              {new Date(alert.since * 1000).toLocaleTimeString()}
-            </time>
-          </li>
-        ))}
-      </ul>
+      <AlertList alerts={[...going, ...over.slice(0, NEWS_SHOWN)]} />
+      {earlier.length > 0 && (
+        <details className="kowalski-earlier">
+          <summary>
+            {trans._n('%1 earlier alert', '%1 earlier alerts', earlier.length)}
+          </summary>
+          <AlertList alerts={earlier} />
+        </details>
+      )}
     </div>
+  );
+}
+
+function AlertList({
+  alerts
+}: {
+  alerts: readonly IAlert[];
+}): React.JSX.Element {
+  const trans = useTrans();
+  return (
+    <ul className="kowalski-alerts">
+      {alerts.map(alert => (
+        <li key={`${alert.since} ${alert.text}`}>
+          <StateMark mark={MARKS[alert.level]} />
+          <span>
+            {alert.text}
+            {alert.until !== null && alert.until > alert.since && (
+              <span className="kowalski-quiet"> {trans.__('(over)')}</span>
+            )}
+          </span>
+          <time
+            className="kowalski-number kowalski-quiet"
+            dateTime={new Date(alert.since * 1000).toISOString()}
+          >
+            {new Date(alert.since * 1000).toLocaleTimeString()}
+          </time>
+        </li>
+      ))}
+    </ul>
   );
 }
 

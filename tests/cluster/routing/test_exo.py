@@ -114,3 +114,18 @@ def test_no_replica_is_added_unless_the_user_wants_it(open_exo_pool: Open) -> No
                 return len((await sim.tell())["instances"])
 
     assert asyncio.run(go()) == 1
+
+
+def test_a_model_that_is_gone_since_the_last_look_is_loaded_again(open_exo_pool: Open) -> None:
+    async def go() -> list[str]:
+        model = Model(MODEL, size=GIB, load_seconds=1.0)
+        async with Simulation(1, models=[model], replies=Reply("ok"), speed=10) as sim:
+            await sim.place(MODEL)
+            async with open_exo_pool([sim.url], MODEL, 1) as desk:
+                await sim.inject("delete_instance")
+                assert await desk.ask_many(8) == ["ok"] * 8
+                return list(desk.told)
+
+    told = asyncio.run(go())
+    assert any("it is not loaded" in line or "was unloaded" in line or "asked to load it" in line for line in told)
+    assert not any("failed" in line for line in told)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.decisions import Decisions
 from kowalski_jupyter.cluster.routing.score import Figures, Weights, cost
+from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.cluster.routing.width import Width
 
 
@@ -89,4 +92,24 @@ def test_decisions_of_the_same_kind_are_told_once() -> None:
     assert [(each["what"], each["where"]) for each in decisions.documents()] == [
         ("3 sub-calls", "exo on studio"),
         ("a turn", "exo on mini"),
+    ]
+
+
+def test_many_losses_are_told_in_one_line_for_each_reason() -> None:
+    async def go() -> list[str]:
+        told: list[str] = []
+        tell, troubles = told.append, Troubles()
+        for _ in range(3):
+            troubles.lost(tell, "mini stopped answering", "subcall")
+        troubles.lost(tell, "mini stopped answering", "root")
+        troubles.lost(tell, "exo lost the reply on its way", "subcall")
+        troubles.say(tell)
+        troubles.lost(tell, "mini stopped answering", "subcall")
+        troubles.say(tell)  # the user knows of it; what comes now is told later, and together
+        troubles.close()
+        return told
+
+    assert asyncio.run(go()) == [
+        "mini stopped answering: a turn and 3 sub-calls are sent again.",
+        "exo lost the reply on its way: a sub-call is sent again.",
     ]

@@ -1,0 +1,94 @@
+/** What a user sees of a run with 200 sub-calls while devices fail: in its cell and in the panel. */
+import { startCluster } from '../support/cluster.js';
+import { expect, test as base } from '../support/fixtures.js';
+import {
+  execute,
+  openNotebook,
+  output,
+  runCell,
+  startCell
+} from '../support/lab.js';
+import { CLUSTER_URL } from '../support/places.js';
+
+const ANSWER = '19900';
+
+const test = base.extend({
+  /** A simulated cluster with so many devices. */
+  nodes: [3, { option: true }],
+  cluster: async ({ nodes }, use) => {
+    const cluster = await startCluster({ nodes });
+    await use(cluster);
+    await cluster.stop();
+  }
+});
+
+test.setTimeout(180_000);
+
+/** Start a run on the cluster with the panel open; returns its output when 40 sub-calls are answered. */
+async function startRun(page, cluster) {
+  await openNotebook(page, [
+    '%load_ext kowalski_jupyter\nlimit = 5',
+    `%%rlm limit --url ${CLUSTER_URL} --max-subcalls 1000\nWhat is the sum?`
+  ]);
+  await runCell(page, 0);
+  await execute(page, 'kowalski:open-panel');
+  await startCell(page, 1);
+  await cluster.answered(40);
+  return output(page, 1);
+}
+
+/** Wait for the right answer; the run may take long on a slow machine. */
+async function expectDone(shown) {
+  await expect(shown.locator('.kowalski-state')).toHaveText('Done', {
+    timeout: 90_000
+  });
+  await expect(shown.getByLabel('Answer')).toContainText(ANSWER);
+  await expect(shown.locator('.kowalski-status').first()).toContainText(
+    '200 sub-calls'
+  );
+}
+
+const device = (page, name) =>
+  page
+    .getByRole('region', { name: 'Kowalski runs' })
+    .getByRole('group', { name });
+
+test('a device dies: its sub-calls are sent again, and the run says so in a line', async ({
+  page,
+  cluster
+}) => {
+  const shown = await startRun(page, cluster);
+  await expect(device(page, 'tower')).toContainText('there');
+  await cluster.inject('kill_node', { node: 2 });
+  await expect(shown).toContainText(
+    /tower (broke off replies|stopped answering): .*sub-calls? (is|are) sent again/
+  );
+  await expect(device(page, 'tower')).toContainText('lost');
+  await expectDone(shown);
+  await page.screenshot({ path: 'test-results/faults-device.png' });
+});
+
+test.describe('with one device', () => {
+  test.use({ nodes: 1 });
+
+  test('none is left: the run waits, and goes on when one is back', async ({
+    page,
+    cluster
+  }) => {
+    const shown = await startRun(page, cluster);
+    await cluster.inject('kill_node', { node: 0 });
+    await expect(shown).toContainText(
+      'The run waits until one does; interrupt the cell to stop it.'
+    );
+    await expect(shown.locator('.kowalski-state').first()).toHaveText(
+      'Running'
+    );
+    await page.screenshot({ path: 'test-results/faults-waiting.png' });
+    await cluster.inject('node_back', { node: 0 });
+    await expect(shown).toContainText('answers again: the run goes on.', {
+      timeout: 60_000
+    });
+    await expectDone(shown);
+    await page.screenshot({ path: 'test-results/faults-back.png' });
+  });
+});
