@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from kowalski_jupyter.api.batch import MOST_PARALLEL, Task, in_order, read_task, run_all
@@ -53,6 +54,8 @@ class RLM(Runs, Devices):
         prompt: text of a prompt of your own, instead of a profile.
         fresh: ask models again even where an equal sub-call was answered before.
         reuse: take replies to equal sub-calls of earlier runs too.
+        allow: what else code may reach: ``["net"]`` opens the network, this machine's own services included.
+        mounts: paths of further files and folders that code may read, as it finds them below ``/data``.
         step: called with language and code of each block before it runs; returns the code to run, or None to skip
             it. True: each block waits for `decide`.
         on_update: called with a run's document (docs/run-format.md) as it grows, at most ten times a second, in the
@@ -80,6 +83,8 @@ class RLM(Runs, Devices):
         prompt: str | None = None,
         fresh: bool | None = None,
         reuse: bool | None = None,
+        allow: Sequence[str] | None = None,
+        mounts: Sequence[str | Path] | None = None,
         step: Step | bool = False,
         on_update: OnUpdate | None = None,
     ) -> None:
@@ -101,6 +106,8 @@ class RLM(Runs, Devices):
                 "prompt": prompt,
                 "fresh": fresh,
                 "reuse": reuse,
+                "allow": allow,
+                "mounts": mounts,
                 "step": bool(step) or None,
             }
         )

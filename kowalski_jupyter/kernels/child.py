@@ -15,7 +15,8 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output
+from . import access as accesses
+from .base import Access, Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output
 from .calls import CallServer
 from .client import KernelClient
 from .deadline import Deadline
@@ -23,7 +24,7 @@ from .folders import OwnedFolder
 from .outcome import cause_of_death, last_outputs, output_of
 from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
-from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
+from .sandbox import DATA, FILES, FOLDER, PRELUDE, Mount, Python
 from .zygote import Zygote
 
 START_SECONDS = 60.0
@@ -66,6 +67,7 @@ class ChildKernel:
         python: str,
         unsandboxed: bool,
         items: Sequence[DataItem],
+        access: Access,
         on_closed: Callable[[ChildKernel], None],
     ) -> None:
         self._data = folder
@@ -73,8 +75,12 @@ class ChildKernel:
         self._limits = limits
         self._unsandboxed = unsandboxed
         self._python = python
+        self._access = access
+        self._granted = accesses.mounts(access, [item.name for item in items])
         self._mounts = [
-            Mount(item.source.resolve(), f"{FILES}/{item.name}/{item.source.name}") for item in items if item.source
+            *(Mount(item.source.resolve(), f"{FILES}/{item.name}/{item.source.name}") for item in items if item.source),
+            *self._granted,
+            *(accesses.network() if access.net else ()),
         ]
         self._owned: OwnedFolder | None = None
         self._provisioner: SandboxProvisioner | None = None
@@ -99,7 +105,12 @@ class ChildKernel:
     @property
     def sandbox(self) -> str:
         """What confines this kernel, in words for the user."""
-        return "none: unsandboxed by your setting" if self._unsandboxed else Bubblewrap.description
+        return "none: unsandboxed by your setting" if self._unsandboxed else accesses.description(self._access)
+
+    @property
+    def mounts(self) -> Sequence[str]:
+        """See `Kernel.mounts`."""
+        return [str(mount.source) if self._unsandboxed else mount.target for mount in self._granted]
 
     async def start(self, zygote: Zygote | None = None) -> None:
         """Start the process, by forking `zygote` if there is one, and wait until it can take a cell.
@@ -119,6 +130,7 @@ class ChildKernel:
             ),
             limits=self._limits,
             mounts=[Mount(self._data, DATA), *self._mounts],
+            net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
         self._provisioner.zygote = zygote if zygote and zygote.shows(self._mounts) else None

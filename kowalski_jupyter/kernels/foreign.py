@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, DataItem, Function, KernelError, Limits, Output
+from .base import Access, Calls, CellResult, DataItem, Function, KernelError, Limits, Output
 from .calls import CallServer
 from .child import ChildKernel, OnOutput
 from .client import KernelClient
@@ -52,6 +52,7 @@ class ForeignKernel(ChildKernel):
         python: str,
         unsandboxed: bool,
         items: Sequence[DataItem],
+        access: Access,
         on_closed: Callable[[ChildKernel], None],
     ) -> None:
         super().__init__(
@@ -61,6 +62,7 @@ class ForeignKernel(ChildKernel):
             python=python,
             unsandboxed=unsandboxed,
             items=items,
+            access=access,
             on_closed=on_closed,
         )
         self.language = language.name
@@ -92,6 +94,7 @@ class ForeignKernel(ChildKernel):
                 *self._toolchain(command),
                 *self._mounts,
             ],
+            net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
         seconds = self._kind.seconds_to_start
@@ -155,7 +158,7 @@ class ForeignKernel(ChildKernel):
             shown.append(
                 Shown(self._kind.called(item.name), form, path, item.size, _start_of(item) if form == "json" else "")
             )
-        opening = Opening(str(inside / "calls.sock"), self._calls.token, list(functions), shown)
+        opening = Opening(str(inside / "calls.sock"), self._calls.token, list(functions), shown, self._access.net)
         said: list[str] = []
         result = await self._run(self._kind.opening(opening), lambda output: said.append(output.text), _OPENING_SECONDS)
         if result.status != "ok":

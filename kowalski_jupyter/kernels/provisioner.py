@@ -30,7 +30,7 @@ from .base import KernelError, Limits
 from .cgroup import Cgroup
 from .folders import OwnedFolder
 from .pipes import read_to_end
-from .sandbox import FOLDER, HOST, SOCKETS, Bubblewrap, Mount, Python, environment
+from .sandbox import FOLDER, HOST, PRELUDE, SOCKETS, Bubblewrap, Mount, Python, environment
 from .zygote import HOLDER, INFO, Zygote
 
 PREFIX = "kowalski-"
@@ -54,6 +54,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     limits: Limits = cast("Limits", Instance(Limits, args=()))
     mounts: list[Mount] = cast("list[Mount]", ListTrait(Instance(Mount)))
+    net: bool = cast("bool", Bool(default_value=False, help="Share the host's network."))
     zygote: Zygote | None = None
     """What to fork the kernel from. Its command line has to be ``python -I prelude …`` then."""
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
@@ -101,7 +102,9 @@ class SandboxProvisioner(LocalProvisioner):
         python = Python.probe(cmd[0])
         self.cgroup = Cgroup.create(self.limits)
         mounts = [Mount(self.folder, FOLDER), *self.mounts]
-        confine = functools.partial(bubblewrap.command, python=python, mounts=mounts, limits=self.limits)
+        confine = functools.partial(bubblewrap.command, python=python, mounts=mounts, limits=self.limits, net=self.net)
+        if self.net:
+            cmd = [python.executable, "-I", "-S", f"{PRELUDE}/scoped.py", *cmd]
         reader, writer = os.pipe()
         try:
             if self.zygote is not None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-from kowalski_jupyter.kernels.base import Calls, CellResult, DataItem, Function, Kernel, KernelError, Kernels, Output
+from kowalski_jupyter.kernels.base import (
+    Access,
+    Calls,
+    CellResult,
+    DataItem,
+    Function,
+    Kernel,
+    KernelError,
+    Kernels,
+    Output,
+)
 from kowalski_jupyter.rlm.events import Event, KernelReady
 
 MAIN = "python"
@@ -20,6 +30,7 @@ class RunKernels:
         data: what each holds.
         calls: answers what their code asks for.
         functions: what their code may ask for.
+        access: what else the user lets it reach.
         emit: takes the events.
 
     Attributes:
@@ -31,7 +42,9 @@ class RunKernels:
         kernels: Kernels,
         data: Sequence[DataItem],
         calls: Calls,
+        *,
         functions: Collection[Function],
+        access: Access,
         emit: Callable[[Event], None],
     ) -> None:
         self.languages: tuple[str, ...] = (MAIN,)
@@ -39,6 +52,7 @@ class RunKernels:
         self._data = data
         self._calls = calls
         self._functions = functions
+        self._access = access
         self._emit = emit
         self._running: dict[str, Kernel] = {}
 
@@ -74,6 +88,11 @@ class RunKernels:
                 await self._kernel(language)
         return result
 
+    @property
+    def mounts(self) -> Sequence[str]:
+        """Where code finds what the user has mounted for this run: the same places in every language."""
+        return self._running[MAIN].mounts
+
     async def close(self) -> None:
         """Close all of them."""
         kernels, self._running = [*self._running.values()], {}
@@ -82,7 +101,7 @@ class RunKernels:
     async def _kernel(self, language: str) -> Kernel:
         if language not in self._running:
             kernel = await self._kernels.acquire(
-                language, data=self._data, calls=self._calls, functions=self._functions
+                language, data=self._data, calls=self._calls, functions=self._functions, access=self._access
             )
             self._running[language] = kernel
             self._emit(KernelReady(language, kernel.sandbox))
