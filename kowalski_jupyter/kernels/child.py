@@ -25,6 +25,7 @@ from .outcome import cause_of_death, last_outputs, output_of
 from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Mount, Python
+from .watch import Watch
 from .zygote import Zygote
 
 START_SECONDS = 60.0
@@ -87,6 +88,7 @@ class ChildKernel:
         self._client: KernelClient | None = None
         self._calls: CallServer | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         self._cell: _Cell | None = None
         self._deadline: Deadline | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -140,7 +142,7 @@ class ChildKernel:
                 info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
             finally:
                 os.close(writer)
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._await_end())
             async with asyncio.timeout(START_SECONDS):
                 if not await read_to_end(reader):
                     await self._watcher
@@ -166,8 +168,7 @@ class ChildKernel:
         self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy, functions)
         await self._calls.start()
         size = sum(item.size for item in items if item.kind != "path")
-        if self._provisioner.cgroup:
-            self._provisioner.cgroup.allow_memory(self._limits.memory + size)
+        self._bound(self._limits.memory + size)
         content = {
             "items": [self._hand_over(number, item) for number, item in enumerate(items)],
             "socket": str(inside / "calls.sock"),
@@ -179,6 +180,16 @@ class ChildKernel:
         if reply.get("status") != "ok":
             problem = str(reply.get("evalue", "")).splitlines() or [self._death or ""]
             raise KernelError(f"The child kernel could not load the data: {problem[-1]}")
+
+    def _bound(self, memory: int) -> None:
+        """Bound what all processes use together, to `memory` bytes besides what every kernel needs."""
+        assert self._provisioner is not None  # noqa: S101 - started
+        group, first = self._provisioner.cgroup, self._provisioner.inside
+        if group is not None:
+            group.allow_memory(memory)
+        if first is not None:
+            self._watch = Watch(first, alone=group is None, processes=self._limits.processes, on_excess=self._kill)
+            self._watch.start(memory)
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
         """Run one cell; see `Kernel.execute`."""
@@ -218,6 +229,8 @@ class ChildKernel:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self._watch:
+            self._watch.stop()
         self._kill("the kernel has been closed")
         if self._calls:
             await self._calls.close()
@@ -379,10 +392,12 @@ class ChildKernel:
         if self._provisioner is not None:
             self._provisioner.kill_now()
 
-    async def _watch(self) -> None:
+    async def _await_end(self) -> None:
         """Wait for the end of the process and tell everyone who waits for it."""
         assert self._provisioner is not None  # noqa: S101 - started
         status = await self._provisioner.wait()
+        if self._watch:
+            self._watch.stop()
         if self._cell is not None and self._closing is None:
             await asyncio.sleep(_LAST_OUTPUT_SECONDS)
         if self._death is None:

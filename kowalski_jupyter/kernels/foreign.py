@@ -105,7 +105,7 @@ class ForeignKernel(ChildKernel):
                 info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
             finally:
                 os.close(writer)
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._await_end())
             async with asyncio.timeout(seconds):
                 ready = await read_to_end(reader)
                 if ready:
@@ -149,8 +149,7 @@ class ForeignKernel(ChildKernel):
         inside = self._provisioner.folder if self._unsandboxed else Path(FOLDER)
         self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy, functions)
         await self._calls.start()
-        if self._provisioner.cgroup:
-            self._provisioner.cgroup.allow_memory(self._kind.process_limits(self._limits, self._size)["DATA"])
+        self._bound(self._kind.process_limits(self._limits, self._size)["DATA"])
         ready = await convert(items, self._kind.table_form, self._data, self._python, unsandboxed=self._unsandboxed)
         shown = []
         for number, (item, form) in enumerate(ready):

@@ -63,7 +63,8 @@ class SandboxProvisioner(LocalProvisioner):
     cgroup: Cgroup | None = None
     _owned: OwnedFolder | None = None
     _first: int | None = None
-    _inside: int | None = None
+    inside: int | None = None
+    """The process id of the sandbox's first process."""
     _errors: bytes = b""
     _exited: asyncio.Future[None] | None = None
     _watched: int | None = None
@@ -129,7 +130,7 @@ class SandboxProvisioner(LocalProvisioner):
         try:
             first = int(json.loads(report)["child-pid"])
             self._first = os.pidfd_open(first)
-            self._inside = first
+            self.inside = first
         except (ValueError, KeyError, OSError) as error:
             raise KernelError(f"The sandbox did not start. {await self.last_words()}".strip()) from error
         self.connection_info = cast(
@@ -164,8 +165,8 @@ class SandboxProvisioner(LocalProvisioner):
     def interrupt(self) -> None:
         """Send SIGINT to the program that was started, which is the only child of a sandbox's first process."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            if self._inside is not None:
-                for process in psutil.Process(self._inside).children():
+            if self.inside is not None:
+                for process in psutil.Process(self.inside).children():
                     process.send_signal(signal.SIGINT)
             elif self.process is not None:
                 os.kill(self.process.pid, signal.SIGINT)
