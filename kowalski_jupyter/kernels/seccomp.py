@@ -78,7 +78,7 @@ _REFUSED: Mapping[str, tuple[int, int]] = {
 Some make memory that belongs to no process: where no control group can be had, nothing else would bound it.
 """
 _REFUSED_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 447)
-"""io_uring_*, the calls from open_tree to fspick, pidfd_getfd, mount_setattr, memfd_secret: new calls are alike everywhere."""
+"""io_uring_*, open_tree to fspick, pidfd_getfd, mount_setattr and memfd_secret: new calls are the same everywhere."""
 _MACHINES = {
     "x86_64": _Machine(0xC000003E, 56, 41, 16, [x86 for x86, _ in _REFUSED.values()]),
     "aarch64": _Machine(0xC00000B7, 220, 198, 29, [arm for _, arm in _REFUSED.values()]),
