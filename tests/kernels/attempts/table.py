@@ -290,9 +290,11 @@ FILES: Mapping[str, str] = {
 
 
 @cache
-def source(language: str) -> str:
-    """Return how a language tries."""
-    return (Path(__file__).parent / FILES[language]).read_text(encoding="utf-8")
+def source(language: str, part: Literal["", "escapes", "excesses"] = "") -> str:
+    """Return how a language tries, all or a part: what takes long to compile is not compiled for nothing."""
+    text = (Path(__file__).parent / FILES[language]).read_text(encoding="utf-8")
+    head, escapes, excesses = re.split(r"^(?:#|//) -- .* --$", text, flags=re.MULTILINE)
+    return {"": text, "escapes": head + escapes, "excesses": head + excesses}[part]
 
 
 @cache
@@ -318,10 +320,14 @@ def call(language: str, way: str, words: tuple[str, ...], number: int | None = N
 
 
 def document() -> str:
-    """Return the list as docs/kernels.md has it: each attempt, and the languages that try it."""
-    titles = {"python": "Py", "rust": "Rs", "java": "Jv", "javascript": "Js", "bash": "Sh"}
-    rows = []
+    """Return the list as docs/kernels.md has it: the attempts of each way, and the languages that have words for it."""
+    titles = {"python": "Python", "rust": "Rust", "java": "Java", "javascript": "JavaScript", "bash": "bash"}
+    names: dict[str, list[str]] = {}
     for attempt in (*ESCAPES, *EXCESSES):
-        tried = [title for language, title in titles.items() if attempt.way in ways(language)]
-        rows.append(f"| {attempt.name} | {' '.join(tried)} |")
-    return "\n".join(["| attempt | tried by |", "|---|---|", *rows])
+        names.setdefault(attempt.way, []).append(attempt.name)
+    lines = []
+    for way, tried in names.items():
+        by = [title for language, title in titles.items() if way in ways(language)]
+        all_of_them = "all" if len(by) == len(titles) else ", ".join(by)
+        lines.append(f"| {'; '.join(tried)} | {len(tried)} | {all_of_them} |")
+    return "\n".join(["| attempts | | tried by |", "|---|---|---|", *lines])

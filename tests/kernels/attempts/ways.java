@@ -18,6 +18,8 @@ String tried(Attempt attempt) {
     }
 }
 
+// -- files, networks, processes --
+
 String start(Path path) throws IOException {
     try (var stream = Files.newInputStream(path)) {
         return new String(stream.readNBytes(1000), StandardCharsets.UTF_8);
@@ -163,13 +165,20 @@ String try_crowd(String path, String number) {
     for (SocketChannel channel : crowd) {
         try (channel) {
             channel.configureBlocking(false);
-            if (channel.read(java.nio.ByteBuffer.allocate(1)) == 0) left++;
-        } catch (IOException error) {
+            boolean open = true;
+            for (int i = 0; i < 10 && open; i++) {
+                open = channel.read(java.nio.ByteBuffer.allocate(1)) == 0;
+                if (open) Thread.sleep(1);
+            }
+            if (open) left++;
+        } catch (IOException | InterruptedException error) {
             // closed
         }
     }
     return (left < Integer.parseInt(number) ? "refused: all but " : "gained: ") + left;
 }
+
+// -- using everything up --
 
 void use_memory() {
     List<byte[]> hoard = new ArrayList<>();

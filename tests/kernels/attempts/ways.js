@@ -14,6 +14,8 @@ async function tried(attempt) {
 
 const HERE = "/tmp/work";
 
+// -- files, networks, processes --
+
 function try_read(path) {
   return tried(() => Deno.readTextFileSync(path).slice(0, 1000));
 }
@@ -133,6 +135,8 @@ function try_call(number, ...args) {
     return result;
   });
 }
+
+// -- using everything up --
 
 function use_memory() {
   const hoard = [];

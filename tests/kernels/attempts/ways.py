@@ -30,7 +30,7 @@ def tried(do: Callable[[], object]) -> str:
         return f"refused: {error!r}"
 
 
-# -- files -----------------------------------------------------------------------------------------------
+# -- files, networks, processes --
 
 
 def try_read(path: str) -> str:
@@ -96,9 +96,6 @@ def try_hardlink(path: str) -> str:
 
 def try_link_in(folder: str) -> str:
     return tried(lambda: os.symlink("/etc/passwd", f"{folder}/new-link"))
-
-
-# -- networks and other processes ------------------------------------------------------------------------
 
 
 def try_tcp(host: str, port: str) -> str:
@@ -173,9 +170,6 @@ def try_call(number: str, *arguments: str) -> str:
     return tried(call)
 
 
-# -- the run's socket ------------------------------------------------------------------------------------
-
-
 def try_speak(path: str, start: str, piece: str = "", times: str = "0") -> str:
     """Say something to the run: a start, a piece so many times, and then an end of line."""
 
@@ -209,7 +203,7 @@ def try_crowd(path: str, number: str) -> str:
         crowd.append(connection)
     left = 0
     for connection in crowd:
-        connection.settimeout(0.001)
+        connection.settimeout(0.01)
         try:
             left += connection.recv(1) != b""
         except TimeoutError:
@@ -239,7 +233,7 @@ def try_deaf(path: str, line: str, times: str) -> str:
     return f"refused: after {asked}"
 
 
-# -- using everything up: these may be the end of the kernel ---------------------------------------------
+# -- using everything up --
 
 
 def use_memory() -> None:

@@ -34,6 +34,8 @@ fn checked(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+// -- files, networks, processes --
+
 fn start_of(path: &str) -> io::Result<String> {
     let mut start = Vec::new();
     File::open(path)?.take(1000).read_to_end(&mut start)?;
@@ -167,13 +169,15 @@ fn try_crowd(path: &str, number: &str) -> String {
     let crowd: Vec<UnixStream> = (0..wanted).map_while(|_| UnixStream::connect(path).ok()).collect();
     let mut left = 0;
     for mut connection in crowd {
-        let _ = connection.set_read_timeout(Some(Duration::from_millis(1)));
+        let _ = connection.set_read_timeout(Some(Duration::from_millis(10)));
         if let Err(error) = connection.read(&mut [0]) {
             left += (error.kind() == io::ErrorKind::WouldBlock) as usize;
         }
     }
     if left < wanted { format!("refused: all but {}", left) } else { format!("gained: {}", left) }
 }
+
+// -- using everything up --
 
 fn use_memory() {
     let mut hoard: Vec<Vec<u8>> = Vec::new();

@@ -11,6 +11,8 @@ tried() {
     if said=$("$@" 2>&1 | tr -d '\0' | head -c 1000; exit "${PIPESTATUS[0]}"); then echo "gained: $said"; else echo "refused: $said"; fi
 }
 
+# -- files, networks, processes --
+
 _new() { [ -d "$1" ] && { set -C; : > "$1/new" && rm "$1/new"; } || { [ ! -d "$1" ] && : >> "$1"; }; }
 _follow() { rm -f /tmp/work/link; ln -s "$1" /tmp/work/link && cat /tmp/work/link; }
 _open() { exec 9<> "/dev/$1/$2/$3"; }
@@ -34,6 +36,8 @@ try_signal() { tried kill "-$2" "$1"; }
 try_environment() { echo "gained: $(env)"; }
 try_processes() { echo "gained: $(cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' ' ')"; }
 try_run() { tried "$@" < /dev/null; }
+
+# -- using everything up --
 
 use_memory() {
     local hoard=x
