@@ -14,7 +14,6 @@ import textwrap
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import pytest
@@ -23,7 +22,7 @@ from kowalski_jupyter.kernels import seccomp
 from kowalski_jupyter.kernels.base import Access, Limits, Value
 from kowalski_jupyter.kernels.languages import LANGUAGES
 
-from .attempts.table import ESCAPES, EXCESSES, Attempt, Excess, call, document, source, ways
+from .attempts.table import ESCAPES, EXCESSES, Attempt, Excess, call, document, ways, words_for
 from .languages import need
 from .support import FakeRun, Session, opened
 from .test_sandbox import REPOSITORY, as_user
@@ -32,7 +31,7 @@ LANGUAGE = pytest.mark.parametrize("language", LANGUAGES)
 SECRET = "hush-4711"  # noqa: S105 - it is the bait
 FULL = Limits(memory=1 << 30, processes=100, disk=48 << 20, cell_seconds=120)
 TIGHT = dataclasses.replace(FULL, memory=512 << 20, cell_seconds=4)
-_SECONDS = {"java": 12.0, "rust": 15.0}
+_SECONDS = {"java": 6.0, "rust": 10.0}
 """A cell's limit where the ways themselves take seconds to be compiled."""
 MOST_MEMORY = 4 << 30
 """Bytes: far more than the limit with what runtimes take, far less than what is asked for."""
@@ -158,17 +157,15 @@ def run_with_values() -> FakeRun:
 
 
 @asynccontextmanager
-async def trying(
-    root: Path, language: str, bait: Baits, part: Literal["escapes", "excesses"], *, net: bool = False
-) -> AsyncIterator[Session]:
-    """A kernel that knows how its language tries. It has a mounted folder."""
+async def trying(root: Path, language: str, bait: Baits, way: str = "", *, net: bool = False) -> AsyncIterator[Session]:
+    """A kernel that knows how its language tries to escape, or a `way` to use something up. It has a mounted folder."""
     access, limits = Access(net, (bait.papers,)), FULL
-    if part == "excesses":
+    if way:
         limits = dataclasses.replace(TIGHT, cell_seconds=_SECONDS.get(language, TIGHT.cell_seconds))
     async with opened(
         root, {"text": "abc"}, run=run_with_values(), language=language, limits=limits, access=access
     ) as it:
-        result = await it(source(language, part))
+        result = await it(words_for(language, way))
         assert result.status == "ok", it.text()
         yield it
 
@@ -196,7 +193,7 @@ async def escaped(language: str, root: Path) -> None:
     with baits(root) as bait:
         async with (
             opened(root / "other") as other,
-            trying(root / "own", language, bait, "escapes") as session,
+            trying(root / "own", language, bait) as session,
         ):
             theirs = other.kernel._provisioner.folder  # type: ignore[attr-defined]
             words = {
@@ -223,7 +220,7 @@ async def allowed(language: str, root: Path) -> None:
     """Try what is allowed, by the same ways."""
     make_folder(root)
     with baits(root) as bait:
-        async with trying(root / "own", language, bait, "escapes", net=True) as session:
+        async with trying(root / "own", language, bait, net=True) as session:
             token = session.kernel._calls.token  # type: ignore[attr-defined]
             for attempt, said in (await tried(session, ALLOWED, {**bait.words, "TOKEN": token})).items():
                 expected = "refused" if attempt.way in DENIED.get(language, ()) else "gained"
@@ -244,7 +241,7 @@ async def exceeded(language: str, root: Path) -> None:
 
 async def _exceed(root: Path, language: str, excess: Excess, bait: Baits) -> None:
     before = psutil.virtual_memory()
-    async with trying(root, language, bait, "excesses") as session:
+    async with trying(root, language, bait, excess.way) as session:
         result = await session(call(language, excess.way, excess.words))
         after = psutil.virtual_memory()
         mine = [child for child in psutil.Process().children(recursive=True) if child.is_running()]

@@ -290,11 +290,20 @@ FILES: Mapping[str, str] = {
 
 
 @cache
-def source(language: str, part: Literal["", "escapes", "excesses"] = "") -> str:
-    """Return how a language tries, all or a part: what takes long to compile is not compiled for nothing."""
-    text = (Path(__file__).parent / FILES[language]).read_text(encoding="utf-8")
-    head, escapes, excesses = re.split(r"^(?:#|//) -- .* --$", text, flags=re.MULTILINE)
-    return {"": text, "escapes": head + escapes, "excesses": head + excesses}[part]
+def source(language: str) -> str:
+    """Return how a language tries."""
+    return (Path(__file__).parent / FILES[language]).read_text(encoding="utf-8")
+
+
+def words_for(language: str, way: str = "") -> str:
+    """Return what a language needs for the escapes, or for one way to use something up: no more, as it is compiled."""
+    head, escapes, excesses = re.split(r"^(?:#|//) -- .* --$", source(language), flags=re.MULTILINE)
+    if not way:
+        return head + escapes
+    pieces = re.split(r"\n\n+(?=[a-z#@])", excesses.strip())
+    defined = {name: piece for piece in pieces for name in re.findall(r"^(?:\w+ )*(\w+)\(", piece, re.MULTILINE)}
+    needed = [piece for name, piece in defined.items() if re.search(rf"\b{name}\b", defined[way])]
+    return "\n\n".join([head, *dict.fromkeys(needed)])
 
 
 @cache
