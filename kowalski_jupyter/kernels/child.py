@@ -100,6 +100,11 @@ class ChildKernel:
         self._closing: asyncio.Task[None] | None = None
 
     @property
+    def forks(self) -> bool:
+        """Whether it may be forked from a zygote."""
+        return True
+
+    @property
     def alive(self) -> bool:
         """Whether the process is there."""
         return self._death is None
@@ -279,7 +284,7 @@ class ChildKernel:
         while not self._listening.is_set():
             await self._request("kernel_info_request", {})
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listening.wait(), 0.02)
+                await asyncio.wait_for(self._listening.wait(), 0.004)
 
     async def _request(self, message_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a request on the shell channel and return its reply's content; empty if the kernel dies."""

@@ -73,9 +73,13 @@ class ForeignKernel(ChildKernel):
         self._has_error = False
         self._barrier = ""
 
+    @property
+    def forks(self) -> bool:
+        """Whether it is in Python, so that the zygote may become it."""
+        return self._installed.direct
+
     async def start(self, zygote: Zygote | None = None) -> None:
-        """Start the process and wait until it answers; see `ChildKernel.start`. There is nothing to fork."""
-        del zygote
+        """Start the process and wait until it answers; see `ChildKernel.start`."""
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
         await asyncio.to_thread(self._kind.prepare)
@@ -97,10 +101,13 @@ class ForeignKernel(ChildKernel):
             net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
+        self._provisioner.zygote = zygote if zygote and zygote.shows(self._provisioner.mounts) else None
         seconds = self._kind.seconds_to_start
         try:
             options = await self._provisioner.pre_launch()
-            options["cmd"] = [self._python, "-I", "-S", f"{preludes}/launch.py", self._order(writer), *command]
+            # Only a kernel of our own needs what is installed for this Python.
+            python = [self._python, "-I", *([] if self._installed.direct else ["-S"])]
+            options["cmd"] = [*python, f"{preludes}/launch.py", self._order(writer), *command]
             try:
                 info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
             finally:

@@ -145,19 +145,19 @@ class KernelPool:
         return self._spares[language]
 
     async def _start(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
-        if language != "python":
-            return await self._started(self._foreign(language, data, access))
-        if self._forks_left and not access.net:  # the zygote has no network itself
+        kernel = self._make(language, data, access)
+        if self._forks_left and kernel.forks and not access.net:  # the zygote has no network itself
             try:
-                return await self._fork(data, access)
+                return await self._fork(kernel)
             except SandboxMissingError:
                 raise
             except KernelError as error:
                 self._forks_left = max(0, self._forks_left - 1)
                 _log.info("A child kernel could not be forked: %s", error)
-        return await self._launch(data, access, None)
+            kernel = self._make(language, data, access)
+        return await self._started(kernel)
 
-    async def _fork(self, data: Sequence[DataItem], access: Access) -> ChildKernel:
+    async def _fork(self, kernel: ChildKernel) -> ChildKernel:
         """Fork a kernel from the zygote, or from a new one if it has died."""
         zygote = self._zygote
         if zygote is None or not zygote.alive:
@@ -166,16 +166,17 @@ class KernelPool:
             if dead is not None:
                 await dead.close()
         await zygote.start()
-        kernel = await self._launch(data, access, zygote)
+        await self._started(kernel, zygote)
         self._forks_left = _FAILED_FORKS
         return kernel
 
-    async def _launch(self, data: Sequence[DataItem], access: Access, zygote: Zygote | None) -> ChildKernel:
-        kernel = ChildKernel(self._folder(), items=data, access=access, **self._options())
-        return await self._started(kernel, zygote)
+    def _make(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
+        """Return a kernel that is not started yet."""
+        if language == "python":
+            return ChildKernel(self._folder(), items=data, access=access, **self._options())
+        return self._foreign(language, data, access)
 
     def _foreign(self, language: str, data: Sequence[DataItem], access: Access) -> ForeignKernel:
-        """Return a kernel of another language that is not started yet."""
         chosen = self._chosen.get(language, "")
         installed = find(language, chosen)
         if installed is None:

@@ -35,8 +35,6 @@ from .zygote import HOLDER, INFO, Zygote
 
 PREFIX = "kowalski-"
 """What the names of kernels' folders in the system's temporary folder begin with."""
-_PYTHON_ARGUMENTS = 3
-"""What a fork needs no more of a kernel's command line: ``python -I prelude``."""
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _EMPTY_SECONDS = 5.0
 """How long to wait for the system to see the last process of a control group off. What stays is swept later."""
@@ -56,7 +54,7 @@ class SandboxProvisioner(LocalProvisioner):
     mounts: list[Mount] = cast("list[Mount]", ListTrait(Instance(Mount)))
     net: bool = cast("bool", Bool(default_value=False, help="Share the host's network."))
     zygote: Zygote | None = None
-    """What to fork the kernel from. Its command line has to be ``python -I prelude …`` then."""
+    """What to fork the kernel from. Its command line has to be ``python -I PROGRAM …`` then."""
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
 
     folder: Path
@@ -110,8 +108,7 @@ class SandboxProvisioner(LocalProvisioner):
         try:
             if self.zygote is not None:
                 line = confine(HOLDER, info=INFO, within=HOST)
-                arguments = cmd[_PYTHON_ARGUMENTS:]
-                fork = self.zygote.fork(line, arguments, info=writer, passed=descriptors, cgroup=self.cgroup)
+                fork = self.zygote.fork(line, cmd, info=writer, passed=descriptors, cgroup=self.cgroup)
                 self.process = cast("subprocess.Popen[bytes]", fork)
                 self._watch(os.dup(fork.status))
             else:
