@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 from benchmarks.scenarios import Figure
@@ -37,9 +38,8 @@ async def _fold(turns: int) -> float:
     for turn in range(turns):
         reply = f"I look at part {turn}.\n```repl\nvalue_{turn} = look(parts[{turn}])\nvalue_{turn}\n```"
         output = f"{turn * 37} in 'Bern' " * (1 if turn % 2 else each // 16)
-        history.add(
-            reply, f"Output:\n{output}{' and so on' * (each // 20)}", note_of(turn, reply, reply[30:-4], output)
-        )
+        note = functools.partial(note_of, turn, reply, reply[30:-4], output)
+        history.add(reply, f"Output:\n{output}{' and so on' * (each // 20)}", note)
     before = len(history.text())
     started = time.perf_counter()
     await make_room(

@@ -51,8 +51,10 @@ async def clusters(slow: float = 1.0) -> AsyncIterator[list[Simulation]]:
         sims = []
         for number in range(3):
             device = Device(name="abc"[number], slow=slow if number == 0 else 1.0)
-            how = {"models": [Model(MODEL, size=1 << 30, load_seconds=1.0)], "replies": Reply("ok", delay=SECONDS)}
-            sims.append(await stack.enter_async_context(Simulation([device], first=1 + number, speed=10.0, **how)))
+            models = [Model(MODEL, size=1 << 30, load_seconds=1.0)]
+            reply = Reply("ok", delay=SECONDS)
+            sim = Simulation([device], models=models, replies=reply, first=1 + number, speed=10.0)
+            sims.append(await stack.enter_async_context(sim))
             await sims[-1].place(MODEL)
         yield sims
 

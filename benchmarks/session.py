@@ -211,7 +211,7 @@ def turn_counter() -> Callable[[Request], int]:
 
     def turn_of(request: Request) -> int:
         nonlocal examples
-        said = sum([message.get("role") == "assistant" for message in request.messages])
+        said: int = sum([message.get("role") == "assistant" for message in request.messages])
         examples = said if examples is None else examples
         return said - examples
 

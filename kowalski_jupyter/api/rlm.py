@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kowalski_jupyter.api.batches import Batches
@@ -42,6 +43,8 @@ class RLM(Batches, Runs, Devices):
             sees.
         fresh: ask models again even where an equal sub-call was answered before.
         reuse: take replies to equal sub-calls of earlier runs too.
+        allow: what else code may reach: ``["net"]`` opens the network, this machine's own services included.
+        mounts: paths of further files and folders that code may read, as it finds them below ``/data``.
         step: called with language and code of each block before it runs; returns the code to run, or None to skip
             it. True: each block waits for `decide`.
         on_update: called with a run's document (docs/run-format.md) as it grows, at most ten times a second, in the
@@ -70,6 +73,8 @@ class RLM(Batches, Runs, Devices):
         images: bool | None = None,
         fresh: bool | None = None,
         reuse: bool | None = None,
+        allow: Sequence[str] | None = None,
+        mounts: Sequence[str | Path] | None = None,
         step: Step | bool = False,
         on_update: OnUpdate | None = None,
     ) -> None:
@@ -91,6 +96,8 @@ class RLM(Batches, Runs, Devices):
                 "images": images,
                 "fresh": fresh,
                 "reuse": reuse,
+                "allow": allow,
+                "mounts": mounts,
                 "step": bool(step) or None,
             },
             schema,

@@ -16,7 +16,8 @@ from jupyter_server.extension.config import ExtensionConfigManager
 
 from kowalski_jupyter.cluster.health import device_name
 from kowalski_jupyter.cluster.snapshot import Snapshot
-from kowalski_jupyter.kernels.base import KernelError
+from kowalski_jupyter.kernels.access import description
+from kowalski_jupyter.kernels.base import CLOSED, KernelError
 from kowalski_jupyter.kernels.installed import find
 from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
@@ -124,7 +125,7 @@ def _other_kernels(config: Kowalski) -> list[Check]:
 def _sandbox() -> Check:
     try:
         Bubblewrap.find()
-        return Check("sandbox", ok=True, detail=Bubblewrap.description)
+        return Check("sandbox", ok=True, detail=description(CLOSED))
     except KernelError as error:
         return Check("sandbox", ok=False, detail="no sandbox", fix=str(error))
 

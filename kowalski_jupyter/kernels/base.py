@@ -81,6 +81,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What the user, and nobody else, lets the code of one run reach besides its data.
+
+    With `net` it has the network. `mounts` are files and folders of the user's, by their whole paths, to be read.
+    """
+
+    net: bool = False
+    mounts: tuple[Path, ...] = ()
+
+
+CLOSED = Access()
+"""Nothing but the data."""
+
+
+@dataclass(frozen=True, slots=True)
 class DataItem:
     """One of the user's variables on its way into a child kernel (written by `pack`, read by the prelude).
 
@@ -180,6 +195,11 @@ class Kernel(Protocol):
         """What confines it, in words for the user: ``bubblewrap: no network, no files of yours …``."""
         ...
 
+    @property
+    def mounts(self) -> Sequence[str]:
+        """Where its code finds the files and folders that the user has mounted for the run."""
+        ...
+
     async def execute(self, code: str, on_output: Callable[[Output], None]) -> CellResult:
         """Run one cell to its end or to its limit. One at a time. State is kept between cells.
 
@@ -218,11 +238,17 @@ class Kernels(Protocol):
         ...
 
     async def acquire(
-        self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
+        self,
+        language: str,
+        *,
+        data: Sequence[DataItem],
+        calls: Calls,
+        functions: Collection[Function] = FUNCTIONS,
+        access: Access = CLOSED,
     ) -> Kernel:
         """Return a kernel with `data` loaded under its names (and as ``context``), ready for the first cell.
 
-        Its code finds the `functions` that the run allows, and no others.
+        Its code finds the `functions` that the run allows, and no others, and reaches what `access` says.
 
         Leaves the items' files where they are, so that a run can have another kernel when its first died.
 

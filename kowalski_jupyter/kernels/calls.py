@@ -29,6 +29,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -41,8 +42,10 @@ from .wire import BadRequestError, Reply, field, item, queries_of, value_of, wor
 LARGEST_LINE = 64 << 20
 LARGEST_PAYLOAD = 512 << 20
 LARGEST_WAITING = 640 << 20
-"""Bytes of half-read requests that all connections of a run may hold together."""
+"""Bytes of half-read requests, and of replies that nobody reads, that all connections of a run may hold together."""
 MOST_CONNECTIONS = 256
+MOST_PARTS = 250_000
+"""How many values a request may be made of: a few megabytes of tiny ones would keep the service busy for seconds."""
 
 
 _GROUPS: Mapping[str, Function] = {
@@ -121,6 +124,11 @@ class CallServer:
         """Count a connection out."""
         self._connections.discard(connection)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of replies that the other side has not taken yet."""
+        return sum(connection.unread for connection in self._connections)
+
     async def answer(self, request: dict[str, Any], payload: bytes) -> Reply:
         """Do what `request` asks for and return the reply."""
         if not self.open:
@@ -195,6 +203,12 @@ class _Connection(asyncio.Protocol):
         self._searched = 0
         self._request: dict[str, Any] | None = None
         self._transport: asyncio.Transport | None = None
+        self._deaf = False
+
+    @property
+    def unread(self) -> int:
+        """Bytes of its replies that wait to be read."""
+        return self._transport.get_write_buffer_size() if self._transport else 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a unix server makes
@@ -213,10 +227,18 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         self._server.waiting += len(data)
-        if self.task is None:
+        if self.task is None and not self._deaf:
             self._advance()
         elif len(self._buffer) > LARGEST_LINE:
             self._refuse("Too much at a time: wait for the reply first.")
+
+    def pause_writing(self) -> None:
+        self._deaf = True
+
+    def resume_writing(self) -> None:
+        self._deaf = False
+        if self.task is None and self._buffer:
+            self._advance()
 
     def close(self) -> None:
         if self._transport:
@@ -258,6 +280,8 @@ class _Connection(asyncio.Protocol):
         return taken
 
     def _parse(self, line: bytes) -> dict[str, Any]:
+        if _is_crowded(line):
+            raise BadRequestError(f"A request has at most {MOST_PARTS:,} parts. Send fewer at a time.")
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -281,15 +305,29 @@ class _Connection(asyncio.Protocol):
             self._reply(Reply.error("The run has been stopped."))
         finally:
             self.task = None
-        if self._buffer:
+        if self._buffer and not self._deaf:
             self._advance()
 
     def _reply(self, reply: Reply) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            for part in reply.parts():
-                self._transport.write(part)
+        if self._transport is None or self._transport.is_closing():
+            return
+        unread = self._server.unread
+        if unread and unread + sum(map(len, reply.data)) > LARGEST_WAITING:
+            reply = Reply.error("Too much at a time: read the replies that have been sent first.")
+        for part in reply.parts():
+            self._transport.write(part)
 
     def _refuse(self, reason: str) -> None:
         self._reply(Reply.error(reason))
         if self._transport is not None:
             self._transport.close()
+
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+
+def _is_crowded(line: bytes) -> bool:
+    """Return whether a line has too many parts, without reading it as JSON. Commas within texts are none."""
+    if line.count(b",") < MOST_PARTS:
+        return False
+    return line.count(b'"') > 2 * MOST_PARTS or _TEXT.sub(b"", line).count(b",") >= MOST_PARTS

@@ -15,11 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .base import Limits
-
-_SLACK = 256 << 20
-"""Bytes besides the run's own: the interpreter and its libraries."""
-_OVERHEAD = 8
-"""Processes and threads of the sandbox and the idle kernel."""
+from .watch import OVERHEAD, SLACK
 
 
 class Cgroup:
@@ -38,7 +34,7 @@ class Cgroup:
                 for folder in group._folders:
                     folder.mkdir()
                 group.allow_memory(limits.memory)
-                group._write("pids.max", limits.processes + _OVERHEAD)
+                group._write("pids.max", limits.processes + OVERHEAD)
             except OSError:
                 group.remove()
                 continue
@@ -47,7 +43,7 @@ class Cgroup:
 
     def allow_memory(self, size: int) -> None:
         """Set the limit to `size` bytes for the run's own use."""
-        limit = size + _SLACK
+        limit = size + SLACK
         with_swap = "memory.memsw.limit_in_bytes"
         # Memory with swap may never be less than memory without: raise it first, lower it last.
         for name, value in ((with_swap, limit), ("memory.limit_in_bytes", limit), (with_swap, limit)):

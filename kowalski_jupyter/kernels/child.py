@@ -15,7 +15,8 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output, PastCell
+from . import access as accesses
+from .base import Access, Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output, PastCell
 from .calls import CallServer
 from .client import KernelClient
 from .deadline import Deadline
@@ -24,7 +25,8 @@ from .limiter import RICH
 from .outcome import cause_of_death, last_outputs, output_of
 from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
-from .sandbox import DATA, FILES, FOLDER, PRELUDE, Bubblewrap, Mount, Python
+from .sandbox import DATA, FILES, FOLDER, PRELUDE, Mount, Python
+from .watch import Watch
 from .zygote import Zygote
 
 START_SECONDS = 60.0
@@ -67,6 +69,7 @@ class ChildKernel:
         python: str,
         unsandboxed: bool,
         items: Sequence[DataItem],
+        access: Access,
         on_closed: Callable[[ChildKernel], None],
     ) -> None:
         self._data = folder
@@ -74,14 +77,19 @@ class ChildKernel:
         self._limits = limits
         self._unsandboxed = unsandboxed
         self._python = python
+        self._access = access
+        self._granted = accesses.mounts(access, [item.name for item in items])
         self._mounts = [
-            Mount(item.source.resolve(), f"{FILES}/{item.name}/{item.source.name}") for item in items if item.source
+            *(Mount(item.source.resolve(), f"{FILES}/{item.name}/{item.source.name}") for item in items if item.source),
+            *self._granted,
+            *(accesses.network() if access.net else ()),
         ]
         self._owned: OwnedFolder | None = None
         self._provisioner: SandboxProvisioner | None = None
         self._client: KernelClient | None = None
         self._calls: CallServer | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         self._cell: _Cell | None = None
         self._deadline: Deadline | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -93,6 +101,11 @@ class ChildKernel:
         self._closing: asyncio.Task[None] | None = None
 
     @property
+    def forks(self) -> bool:
+        """Whether it may be forked from a zygote."""
+        return True
+
+    @property
     def alive(self) -> bool:
         """Whether the process is there."""
         return self._death is None
@@ -100,7 +113,12 @@ class ChildKernel:
     @property
     def sandbox(self) -> str:
         """What confines this kernel, in words for the user."""
-        return "none: unsandboxed by your setting" if self._unsandboxed else Bubblewrap.description
+        return "none: unsandboxed by your setting" if self._unsandboxed else accesses.description(self._access)
+
+    @property
+    def mounts(self) -> Sequence[str]:
+        """See `Kernel.mounts`."""
+        return [str(mount.source) if self._unsandboxed else mount.target for mount in self._granted]
 
     async def start(self, zygote: Zygote | None = None) -> None:
         """Start the process, by forking `zygote` if there is one, and wait until it can take a cell.
@@ -120,6 +138,7 @@ class ChildKernel:
             ),
             limits=self._limits,
             mounts=[Mount(self._data, DATA), *self._mounts],
+            net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
         self._provisioner.zygote = zygote if zygote and zygote.shows(self._mounts) else None
@@ -129,7 +148,7 @@ class ChildKernel:
                 info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
             finally:
                 os.close(writer)
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._await_end())
             async with asyncio.timeout(START_SECONDS):
                 if not await read_to_end(reader):
                     await self._watcher
@@ -155,8 +174,7 @@ class ChildKernel:
         self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy, functions)
         await self._calls.start()
         size = sum(item.size for item in items if item.kind != "path")
-        if self._provisioner.cgroup:
-            self._provisioner.cgroup.allow_memory(self._limits.memory + size)
+        self._bound(self._limits.memory + size)
         content = {
             "items": [self._hand_over(number, item) for number, item in enumerate(items)],
             "socket": str(inside / "calls.sock"),
@@ -173,6 +191,16 @@ class ChildKernel:
         """See `Kernel.recall`."""
         for cell in cells:  # one by one: all together may be large
             await self._request("recall_request", {"code": cell.code, "output": cell.output})
+
+    def _bound(self, memory: int) -> None:
+        """Bound what all processes use together, to `memory` bytes besides what every kernel needs."""
+        assert self._provisioner is not None  # noqa: S101 - started
+        group, first = self._provisioner.cgroup, self._provisioner.inside
+        if group is not None:
+            group.allow_memory(memory)
+        if first is not None:
+            self._watch = Watch(first, alone=group is None, processes=self._limits.processes, on_excess=self._kill)
+            self._watch.start(memory)
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
         """Run one cell; see `Kernel.execute`."""
@@ -212,6 +240,8 @@ class ChildKernel:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self._watch:
+            self._watch.stop()
         self._kill("the kernel has been closed")
         if self._calls:
             await self._calls.close()
@@ -260,7 +290,7 @@ class ChildKernel:
         while not self._listening.is_set():
             await self._request("kernel_info_request", {})
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listening.wait(), 0.02)
+                await asyncio.wait_for(self._listening.wait(), 0.004)
 
     async def _request(self, message_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a request on the shell channel and return its reply's content; empty if the kernel dies."""
@@ -373,10 +403,12 @@ class ChildKernel:
         if self._provisioner is not None:
             self._provisioner.kill_now()
 
-    async def _watch(self) -> None:
+    async def _await_end(self) -> None:
         """Wait for the end of the process and tell everyone who waits for it."""
         assert self._provisioner is not None  # noqa: S101 - started
         status = await self._provisioner.wait()
+        if self._watch:
+            self._watch.stop()
         if self._cell is not None and self._closing is None:
             await asyncio.sleep(_LAST_OUTPUT_SECONDS)
         if self._death is None:

@@ -14,7 +14,7 @@ from typing import Any
 import zmq
 from jupyter_client.kernelspec import KernelSpec
 
-from .base import Calls, CellResult, DataItem, Function, KernelError, Limits, Output, PastCell
+from .base import Access, Calls, CellResult, DataItem, Function, KernelError, Limits, Output, PastCell
 from .calls import CallServer
 from .child import ChildKernel, OnOutput
 from .client import KernelClient
@@ -53,6 +53,7 @@ class ForeignKernel(ChildKernel):
         python: str,
         unsandboxed: bool,
         items: Sequence[DataItem],
+        access: Access,
         on_closed: Callable[[ChildKernel], None],
     ) -> None:
         super().__init__(
@@ -62,6 +63,7 @@ class ForeignKernel(ChildKernel):
             python=python,
             unsandboxed=unsandboxed,
             items=items,
+            access=access,
             on_closed=on_closed,
         )
         self.language = language.name
@@ -72,9 +74,13 @@ class ForeignKernel(ChildKernel):
         self._has_error = False
         self._barrier = ""
 
+    @property
+    def forks(self) -> bool:
+        """Whether it is in Python, so that the zygote may become it."""
+        return self._installed.direct
+
     async def start(self, zygote: Zygote | None = None) -> None:
-        """Start the process and wait until it answers; see `ChildKernel.start`. There is nothing to fork."""
-        del zygote
+        """Start the process and wait until it answers; see `ChildKernel.start`."""
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
         await asyncio.to_thread(self._kind.prepare)
@@ -93,17 +99,21 @@ class ForeignKernel(ChildKernel):
                 *self._toolchain(command),
                 *self._mounts,
             ],
+            net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
+        self._provisioner.zygote = zygote if zygote and zygote.shows(self._provisioner.mounts) else None
         seconds = self._kind.seconds_to_start
         try:
             options = await self._provisioner.pre_launch()
-            options["cmd"] = [self._python, "-I", "-S", f"{preludes}/launch.py", self._order(writer), *command]
+            # Only a kernel of our own needs what is installed for this Python.
+            python = [self._python, "-I", *([] if self._installed.direct else ["-S"])]
+            options["cmd"] = [*python, f"{preludes}/launch.py", self._order(writer), *command]
             try:
                 info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
             finally:
                 os.close(writer)
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._await_end())
             async with asyncio.timeout(seconds):
                 ready = await read_to_end(reader)
                 if ready:
@@ -150,8 +160,7 @@ class ForeignKernel(ChildKernel):
         inside = self._provisioner.folder if self._unsandboxed else Path(FOLDER)
         self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy, functions)
         await self._calls.start()
-        if self._provisioner.cgroup:
-            self._provisioner.cgroup.allow_memory(self._kind.process_limits(self._limits, self._size)["DATA"])
+        self._bound(self._kind.process_limits(self._limits, self._size)["DATA"])
         ready = await convert(items, self._kind.table_form, self._data, self._python, unsandboxed=self._unsandboxed)
         shown = []
         for number, (item, form) in enumerate(ready):
@@ -159,7 +168,7 @@ class ForeignKernel(ChildKernel):
             shown.append(
                 Shown(self._kind.called(item.name), form, path, item.size, _start_of(item) if form == "json" else "")
             )
-        opening = Opening(str(inside / "calls.sock"), self._calls.token, list(functions), shown)
+        opening = Opening(str(inside / "calls.sock"), self._calls.token, list(functions), shown, self._access.net)
         said: list[str] = []
         result = await self._run(self._kind.opening(opening), lambda output: said.append(output.text), _OPENING_SECONDS)
         if result.status != "ok":

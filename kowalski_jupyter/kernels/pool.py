@@ -15,7 +15,8 @@ from typing import Any
 import zmq
 
 from . import cgroup
-from .base import FUNCTIONS, Calls, DataItem, Function, KernelError, Limits, SandboxMissingError
+from .access import check_access
+from .base import CLOSED, FUNCTIONS, Access, Calls, DataItem, Function, KernelError, Limits, SandboxMissingError
 from .child import ChildKernel
 from .folders import sweep
 from .foreign import ForeignKernel
@@ -41,8 +42,8 @@ class KernelPool:
 
     A kernel serves one run and is thrown away. A spare is started soon after one is taken, so that a run need not wait
     for a start: for Python from the beginning, for another language once it is used. Wherever that works a start of a
-    Python kernel is a fork (zygote.py). Data that has to be mounted (the user's own files) needs a kernel that is
-    started with it.
+    Python kernel is a fork (zygote.py). Data that has to be mounted (the user's own files), and a sandbox that the user
+    has widened, need a kernel that is started with it.
 
     Args:
         root: A folder on disk for the runs' data; packed data should be written on the same disk.
@@ -98,15 +99,22 @@ class KernelPool:
         await self._spare(language).ready()
 
     async def acquire(
-        self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = FUNCTIONS
+        self,
+        language: str,
+        *,
+        data: Sequence[DataItem],
+        calls: Calls,
+        functions: Collection[Function] = FUNCTIONS,
+        access: Access = CLOSED,
     ) -> ChildKernel:
         """Return a kernel with `data` loaded; see `Kernels.acquire`."""
         if self._closed:
             raise KernelError("The kernels have been shut down.")
         if language not in LANGUAGES:
             raise KernelError(f"There is no kernel for {language!r}. There are: {', '.join(LANGUAGES)}.")
-        if _needs_its_own(language, data):
-            kernel = await self._start(language, data)
+        check_access(access)
+        if access != CLOSED or _needs_its_own(language, data):
+            kernel = await self._start(language, data, access)
         else:
             kernel = await self._spare(language).take()
         try:
@@ -131,25 +139,25 @@ class KernelPool:
 
     def _spare(self, language: str) -> Spares:
         if language not in self._spares:
-            start = functools.partial(self._start, language, ())
+            start = functools.partial(self._start, language, (), CLOSED)
             idle = None if language == "python" else _IDLE_SECONDS
             self._spares[language] = Spares(start, count=self._count, idle_seconds=idle)
         return self._spares[language]
 
-    async def _start(self, language: str, data: Sequence[DataItem]) -> ChildKernel:
-        if language != "python":
-            return await self._started(self._foreign(language, data))
-        if self._forks_left:
+    async def _start(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
+        kernel = self._make(language, data, access)
+        if self._forks_left and kernel.forks and not access.net:  # the zygote has no network itself
             try:
-                return await self._fork(data)
+                return await self._fork(kernel)
             except SandboxMissingError:
                 raise
             except KernelError as error:
                 self._forks_left = max(0, self._forks_left - 1)
                 _log.info("A child kernel could not be forked: %s", error)
-        return await self._launch(data, None)
+            kernel = self._make(language, data, access)
+        return await self._started(kernel)
 
-    async def _fork(self, data: Sequence[DataItem]) -> ChildKernel:
+    async def _fork(self, kernel: ChildKernel) -> ChildKernel:
         """Fork a kernel from the zygote, or from a new one if it has died."""
         zygote = self._zygote
         if zygote is None or not zygote.alive:
@@ -158,15 +166,17 @@ class KernelPool:
             if dead is not None:
                 await dead.close()
         await zygote.start()
-        kernel = await self._launch(data, zygote)
+        await self._started(kernel, zygote)
         self._forks_left = _FAILED_FORKS
         return kernel
 
-    async def _launch(self, data: Sequence[DataItem], zygote: Zygote | None) -> ChildKernel:
-        return await self._started(ChildKernel(self._folder(), items=data, **self._options()), zygote)
+    def _make(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
+        """Return a kernel that is not started yet."""
+        if language == "python":
+            return ChildKernel(self._folder(), items=data, access=access, **self._options())
+        return self._foreign(language, data, access)
 
-    def _foreign(self, language: str, data: Sequence[DataItem]) -> ForeignKernel:
-        """Return a kernel of another language that is not started yet."""
+    def _foreign(self, language: str, data: Sequence[DataItem], access: Access) -> ForeignKernel:
         chosen = self._chosen.get(language, "")
         installed = find(language, chosen)
         if installed is None:
@@ -174,7 +184,9 @@ class KernelPool:
             what = f"The kernel {chosen!r} that you chose is" if chosen else f"A kernel for {title} is"
             raise KernelError(f"{what} not installed. `jupyter kowalski kernels add {language}` installs one.")
         kind = LANGUAGES[language]
-        return ForeignKernel(self._folder(), language=kind, installed=installed, items=data, **self._options())
+        return ForeignKernel(
+            self._folder(), language=kind, installed=installed, items=data, access=access, **self._options()
+        )
 
     def _folder(self) -> Path:
         return self._root / f"{PREFIX}{secrets.token_hex(6)}"

@@ -30,13 +30,11 @@ from .base import KernelError, Limits
 from .cgroup import Cgroup
 from .folders import OwnedFolder
 from .pipes import read_to_end
-from .sandbox import FOLDER, HOST, SOCKETS, Bubblewrap, Mount, Python, environment
+from .sandbox import FOLDER, HOST, PRELUDE, SOCKETS, Bubblewrap, Mount, Python, environment
 from .zygote import HOLDER, INFO, Zygote
 
 PREFIX = "kowalski-"
 """What the names of kernels' folders in the system's temporary folder begin with."""
-_PYTHON_ARGUMENTS = 3
-"""What a fork needs no more of a kernel's command line: ``python -I prelude``."""
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _EMPTY_SECONDS = 5.0
 """How long to wait for the system to see the last process of a control group off. What stays is swept later."""
@@ -54,15 +52,17 @@ class SandboxProvisioner(LocalProvisioner):
 
     limits: Limits = cast("Limits", Instance(Limits, args=()))
     mounts: list[Mount] = cast("list[Mount]", ListTrait(Instance(Mount)))
+    net: bool = cast("bool", Bool(default_value=False, help="Share the host's network."))
     zygote: Zygote | None = None
-    """What to fork the kernel from. Its command line has to be ``python -I prelude …`` then."""
+    """What to fork the kernel from. Its command line has to be ``python -I PROGRAM …`` then."""
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
 
     folder: Path
     cgroup: Cgroup | None = None
     _owned: OwnedFolder | None = None
     _first: int | None = None
-    _inside: int | None = None
+    inside: int | None = None
+    """The process id of the sandbox's first process."""
     _errors: bytes = b""
     _exited: asyncio.Future[None] | None = None
     _watched: int | None = None
@@ -101,13 +101,14 @@ class SandboxProvisioner(LocalProvisioner):
         python = Python.probe(cmd[0])
         self.cgroup = Cgroup.create(self.limits)
         mounts = [Mount(self.folder, FOLDER), *self.mounts]
-        confine = functools.partial(bubblewrap.command, python=python, mounts=mounts, limits=self.limits)
+        confine = functools.partial(bubblewrap.command, python=python, mounts=mounts, limits=self.limits, net=self.net)
+        if self.net:
+            cmd = [python.executable, "-I", "-S", f"{PRELUDE}/scoped.py", *cmd]
         reader, writer = os.pipe()
         try:
             if self.zygote is not None:
                 line = confine(HOLDER, info=INFO, within=HOST)
-                arguments = cmd[_PYTHON_ARGUMENTS:]
-                fork = self.zygote.fork(line, arguments, info=writer, passed=descriptors, cgroup=self.cgroup)
+                fork = self.zygote.fork(line, cmd, info=writer, passed=descriptors, cgroup=self.cgroup)
                 self.process = cast("subprocess.Popen[bytes]", fork)
                 self._watch(os.dup(fork.status))
             else:
@@ -126,7 +127,7 @@ class SandboxProvisioner(LocalProvisioner):
         try:
             first = int(json.loads(report)["child-pid"])
             self._first = os.pidfd_open(first)
-            self._inside = first
+            self.inside = first
         except (ValueError, KeyError, OSError) as error:
             raise KernelError(f"The sandbox did not start. {await self.last_words()}".strip()) from error
         self.connection_info = cast(
@@ -161,8 +162,8 @@ class SandboxProvisioner(LocalProvisioner):
     def interrupt(self) -> None:
         """Send SIGINT to the program that was started, which is the only child of a sandbox's first process."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            if self._inside is not None:
-                for process in psutil.Process(self._inside).children():
+            if self.inside is not None:
+                for process in psutil.Process(self.inside).children():
                     process.send_signal(signal.SIGINT)
             elif self.process is not None:
                 os.kill(self.process.pid, signal.SIGINT)

@@ -129,8 +129,6 @@ class Bubblewrap:
     can_nest: bool
     """Whether one can be made within another: some systems' AppArmor profiles for bubblewrap forbid it."""
 
-    description = "bubblewrap: no network, no files of yours, limited memory, processes and time"
-
     @classmethod
     def find(cls) -> Bubblewrap:
         """Return the machine's bubblewrap, tried once.
@@ -174,6 +172,7 @@ class Bubblewrap:
         info: int,
         seccomp: int | None = None,
         within: str = "",
+        net: bool = False,
     ) -> list[str]:
         """Return the command line that runs `command` confined.
 
@@ -185,11 +184,12 @@ class Bubblewrap:
             info: The descriptor on which bubblewrap reports the process id of the sandbox's first process.
             seccomp: The descriptor that a filter of system calls can be read from (seccomp.py).
             within: Where the host's files are for whoever runs this line: see `zygote`.
+            net: Whether it shares the host's network.
         """
         # Bubblewrap's own program is there for all to see as /proc/1/exe: it has to lie where nothing can be changed.
         line = self._read_only() if self.can_nest and not within else []
         line.append(f"{within}{Path(self.path).resolve()}")
-        line += [*self._isolation(), "--hostname", "sandbox", "--info-fd", str(info)]
+        line += [*self._isolation(), *(["--share-net"] if net else []), "--hostname", "sandbox", "--info-fd", str(info)]
         line += ["--seccomp", str(seccomp)] if seccomp is not None else []
         # Root owns what is in /proc/sys, and bubblewrap leaves that as it is.
         line += ["--proc", "/proc", "--remount-ro", "/proc", *_files(python, mounts, limits, within), "--chdir", WORK]

@@ -40,6 +40,8 @@ class _Machine:
 
 
 _REFUSED: Mapping[str, tuple[int, int]] = {
+    "shmget": (29, 194),
+    "msgget": (68, 186),
     "ptrace": (101, 117),
     "syslog": (103, 116),
     "pivot_root": (155, 41),
@@ -66,13 +68,17 @@ _REFUSED: Mapping[str, tuple[int, int]] = {
     "process_vm_writev": (311, 271),
     "kcmp": (312, 272),
     "finit_module": (313, 273),
+    "memfd_create": (319, 279),
     "kexec_file_load": (320, 294),
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
 }
-"""The numbers of refused calls, on x86_64 and on aarch64."""
-_REFUSED_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
-"""io_uring_*, the calls from open_tree to fspick, pidfd_getfd and mount_setattr: new calls are the same everywhere."""
+"""The numbers of refused calls, on x86_64 and on aarch64.
+
+Some make memory that belongs to no process: where no control group can be had, nothing else would bound it.
+"""
+_REFUSED_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 447)
+"""io_uring_*, open_tree to fspick, pidfd_getfd, mount_setattr and memfd_secret: new calls are the same everywhere."""
 _MACHINES = {
     "x86_64": _Machine(0xC000003E, 56, 41, 16, [x86 for x86, _ in _REFUSED.values()]),
     "aarch64": _Machine(0xC00000B7, 220, 198, 29, [arm for _, arm in _REFUSED.values()]),

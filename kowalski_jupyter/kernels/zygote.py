@@ -25,6 +25,8 @@ from .sandbox import HOME, HOST, PRELUDE, WORK, Bubblewrap, Mount, Python, envir
 START_SECONDS = 30.0
 HOLDER = ("/bin/sh", "-c", "echo; read -r _")
 """What bubblewrap starts in a forked kernel's sandbox: it says that all is set up, and stays until its input ends."""
+_INTERPRETER = 2
+"""What a fork needs no more of a kernel's command line: ``python -I``."""
 INFO = 3
 """The descriptor on which bubblewrap, started by a kernel's guard, tells of that process (as prelude/zygote.py has it).
 """
@@ -100,7 +102,7 @@ class Zygote:
     def fork(
         self,
         line: Sequence[str],
-        arguments: Sequence[str],
+        command: Sequence[str],
         *,
         info: int,
         passed: Sequence[int],
@@ -110,7 +112,7 @@ class Zygote:
 
         Args:
             line: The command line that makes its sandbox, for whoever sees the host below `HOST`.
-            arguments: What launch.py in prelude/ is called with.
+            command: What a kernel that starts from nothing runs: ``python -I PROGRAM …``.
             info: Where the process id of the sandbox's first process is told, in bubblewrap's form.
             passed: Descriptors that the kernel gets, with the same numbers.
             cgroup: The group that it enters.
@@ -120,7 +122,7 @@ class Zygote:
         """
         request = {
             "sandbox": [*line],
-            "arguments": [*arguments],
+            "command": [*command[_INTERPRETER:]],
             "environment": environment(HOME) | {"PWD": WORK},
             "descriptors": [*passed],
             "seccomp": seccomp.program().hex(),

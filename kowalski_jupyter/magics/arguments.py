@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 USAGE = (
     "%%rlm [NAME …] [-o NAME] [--model M] [--url U] [--sub-model M] [--max-turns N] [--timeout S] [--max-subcalls N] "
     "[--max-tokens-in N] [--max-tokens-out N] [--depth N] [--seed N] [--schema NAME] [--profile NAME | --prompt FILE] "
-    "[--images] [--step] [--fresh] [--reuse] [--detach]"
+    "[--allow net] [--mount PATH] [--images] [--step] [--fresh] [--reuse] [--detach]"
 )
 
 
@@ -87,6 +87,7 @@ def parse_line(line: str) -> RlmArguments:
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--profile")
     prompt.add_argument("--prompt", type=_text_of)
+    add_access(parser)
     for switch in ("--images", "--step", "--fresh", "--reuse", "--detach"):
         parser.add_argument(switch, action="store_true")
     given = parser.read(line)
@@ -98,7 +99,7 @@ def parse_line(line: str) -> RlmArguments:
 BATCH_USAGE = (
     "%%rlm_batch VALUES [-o NAME] [--parallel N] [--name NAME] [--model M] [--url U] [--sub-model M] [--max-turns N] "
     "[--timeout S] [--max-subcalls N] [--max-tokens-in N] [--max-tokens-out N] [--depth N] [--seed N] [--schema NAME] "
-    "[--fresh] [--reuse]"
+    "[--allow net] [--mount PATH] [--fresh] [--reuse]"
 )
 
 
@@ -128,6 +129,7 @@ def parse_batch_line(line: str) -> BatchArguments:
     parser.add_argument("--depth", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--schema", type=a_name)
+    add_access(parser)
     for switch in ("--fresh", "--reuse"):
         parser.add_argument(switch, action="store_true")
     given = parser.read(line)
@@ -145,6 +147,12 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-subcalls", type=above_zero(int))
     parser.add_argument("--max-tokens-in", type=above_zero(int), dest="max_prompt_tokens")
     parser.add_argument("--max-tokens-out", type=above_zero(int), dest="max_completion_tokens")
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """Have a parser read how a run's sandbox is widened, each option as often as it is given."""
+    parser.add_argument("--allow", action="append")
+    parser.add_argument("--mount", action="append", dest="mounts", metavar="PATH")
 
 
 def a_name(word: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from kowalski_jupyter.kernels.base import (
+    Access,
     Calls,
     CellResult,
     DataItem,
@@ -30,6 +31,7 @@ class RunKernels:
         data: what each holds.
         calls: answers what their code asks for.
         functions: what their code may ask for.
+        access: what else the user lets it reach.
         emit: takes the events.
         events: all of the run's so far.
 
@@ -42,8 +44,9 @@ class RunKernels:
         kernels: Kernels,
         data: Sequence[DataItem],
         calls: Calls,
-        functions: Collection[Function],
         *,
+        functions: Collection[Function],
+        access: Access,
         emit: Callable[[Event], None],
         events: Sequence[Event],
     ) -> None:
@@ -52,6 +55,7 @@ class RunKernels:
         self._data = data
         self._calls = calls
         self._functions = functions
+        self._access = access
         self._emit = emit
         self._events = events
         self._running: dict[str, Kernel] = {}
@@ -89,6 +93,11 @@ class RunKernels:
                 await heir.recall(past_cells(self._events, died=result.reason))
         return result
 
+    @property
+    def mounts(self) -> Sequence[str]:
+        """Where code finds what the user has mounted for this run: the same places in every language."""
+        return self._running[MAIN].mounts
+
     async def close(self) -> None:
         """Close all of them."""
         kernels, self._running = [*self._running.values()], {}
@@ -97,7 +106,7 @@ class RunKernels:
     async def _kernel(self, language: str) -> Kernel:
         if language not in self._running:
             kernel = await self._kernels.acquire(
-                language, data=self._data, calls=self._calls, functions=self._functions
+                language, data=self._data, calls=self._calls, functions=self._functions, access=self._access
             )
             self._running[language] = kernel
             self._emit(KernelReady(language, kernel.sandbox))

@@ -88,7 +88,9 @@ class Loop:
         self._stuck = 0
         self._errors = 0
         self._rich_room = _RICH
-        self._history = History([*opening, Message("user", first_message(question, data))])
+        self._history = History(
+            [*opening, Message("user", first_message(question, data, kernels.mounts, net="net" in settings.allow))]
+        )
 
     async def run(self) -> Value:
         """Go round until there is an answer.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kowalski_jupyter.kernels.base import FUNCTIONS, DataItem, Function, KernelError, Query, Value
+from kowalski_jupyter.kernels.base import CLOSED, FUNCTIONS, DataItem, Function, KernelError, Query, Value
 from kowalski_jupyter.kernels.rich import rich_of
 from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling
 from kowalski_jupyter.rlm import events as ev
@@ -55,7 +55,7 @@ class Run:
     Args:
         run_id: names the run.
         question: what the user asked, never interpolated.
-        data: the user's variables; with none the question goes to the model as it is.
+        data: the user's variables; with none, and nothing else to reach, the question goes to the model as it is.
         settings: limits and sampling.
         resources: what all runs share.
         log: takes the events.
@@ -166,7 +166,7 @@ class Run:
         return ev.RunStarted(
             self.id,
             self.question,
-            "loop" if self.data else "direct",
+            "loop" if self._has_work else "direct",
             self._tree.resources.host,
             [{"name": d.name, "type": d.type, "summary": d.summary} for d in self.data],
             self.settings.max_turns,
@@ -177,6 +177,11 @@ class Run:
             self.depth,
             self._origin,
         )
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether there is something for code to work on. Else the question goes to the model as it is."""
+        return bool(self.data) or self.settings.access != CLOSED
 
     # -- the end by a limit ----------------------------------------------------------------------------
 
@@ -218,12 +223,12 @@ class Run:
     # -- the ways to an answer -------------------------------------------------------------------------
 
     async def _answer(self) -> Value:
-        if self.data:
+        if self._has_work:
             self._tree.resources.kernels.check()
         endpoint = await self._tree.endpoints.open_root(self._model, lambda *news: self._emit(ev.Progress(*news)))
         self._tree.budget.set_width(endpoint.model.width)
         self._emit(ev.ModelReady(endpoint.model.name, endpoint.model.where))
-        if self.data:
+        if self._has_work:
             return await self._run_loop(endpoint)
         sampling = Sampling(
             max_tokens=self.settings.reply_tokens or self._profile(endpoint).reply_tokens,
@@ -250,7 +255,13 @@ class Run:
         )
 
         kernels = self._kernels = RunKernels(
-            self._tree.resources.kernels, self.data, calls, functions, emit=self._emit, events=self.log.events
+            self._tree.resources.kernels,
+            self.data,
+            calls,
+            functions=functions,
+            access=settings.access,
+            emit=self._emit,
+            events=self.log.events,
         )
         await kernels.start()
         profile = self._profile(endpoint)

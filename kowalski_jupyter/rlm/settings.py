@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from kowalski_jupyter.kernels.base import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class RunSettings:
     child runs, whose code may do what is left. `sub_model` is the id of the model that answers sub-calls, or empty for
     the root's own. `prompt` is the text of an opening of the user's own, or empty for the one of `profile`, which is
     chosen by the model's name where it is empty. `images` says whether the root model sees pictures; None to go by its
-    name.
+    name. `allow` (``net``) and `mounts` (paths) widen the sandbox.
     """
 
     max_turns: int = 20
@@ -38,3 +41,10 @@ class RunSettings:
     images: bool | None = None
     step: bool = False
     fresh: bool = False
+    allow: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+
+    @property
+    def access(self) -> Access:
+        """What the run's code may reach besides its data."""
+        return Access("net" in self.allow, tuple(map(Path, self.mounts)))

@@ -160,6 +160,7 @@ class Kowalski(LoggingConfigurable):
             "depth": self.depth,
         }
         own = {name: value for option, value in options.items() for name, value in _as_settings(option, value).items()}
+        own |= {name: tuple(own[name]) for name in ("allow", "mounts") if name in own}  # lists, on the wire
         return RunSettings(**{**configured, **own})
 
     def set_by(self, option: str) -> Collection[str]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from kowalski_jupyter.kernels.access import readable
 from kowalski_jupyter.rlm.chat.prompts import PROFILES
+
+ALLOWED = ("net",)
+"""What a run's sandbox can be opened for."""
 
 Check = Callable[[Any], Any]
 """Returns the value as JSON has it, or raises ValueError or TypeError."""
@@ -35,6 +40,29 @@ def _schema(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError
     return dict(value)
+
+
+def _allowed(value: Any) -> list[str]:
+    if isinstance(value, str) or not {*value} <= {*ALLOWED}:
+        raise ValueError
+    return [*dict.fromkeys(value)]
+
+
+class _UnreadableError(Exception):
+    """A path of the user's cannot be read. The message says which and why."""
+
+
+def _paths(value: Any) -> list[str]:
+    if isinstance(value, str | Path):
+        raise TypeError
+    return [*dict.fromkeys(_path(each) for each in value)]
+
+
+def _path(value: Any) -> str:
+    try:
+        return str(readable(Path(value)))
+    except OSError as error:
+        raise _UnreadableError(f"{value} cannot be mounted: {error.strerror}.") from None
 
 
 def _whole(least: float) -> Check:
@@ -77,6 +105,8 @@ _OPTIONS: dict[str, tuple[Check, str]] = {
     "profile": (_profile, f"one of {', '.join(PROFILES)}"),
     "prompt": (_text, "the text of a prompt"),
     "images": (_switch, "True or False"),
+    "allow": (_allowed, f"a list of what the sandbox is opened for: {', '.join(ALLOWED)}"),
+    "mounts": (_paths, "a list of paths of files and folders"),
 }
 
 
@@ -105,6 +135,8 @@ def _checked(given: Mapping[str, Any], known: Mapping[str, tuple[Check, str]], n
         check, right = known[name]
         try:
             checked[name] = check(value)
+        except _UnreadableError as error:
+            raise ValueError(str(error)) from None
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be {right}, not {repr(value)[:60]}.") from None
     return checked

@@ -97,10 +97,6 @@ JAVASCRIPT = Words(
     attacks={
         "network": "try { await Deno.connect({ port: PORT }); 'connected' } catch (e) { 'refused' }",
         "read": "try { Deno.readTextFileSync('PATH') } catch (e) { 'refused' }",
-        "write": "try { Deno.writeTextFileSync('PATH/new', 'x'); 'written' } catch (e) { 'refused' }",
-        "environment": "try { JSON.stringify(Deno.env.toObject()) } catch (e) { 'refused' }",
-        "processes": "try { [...Deno.readDirSync('/proc')].filter((e) => e.name > '0' && e.name < 'a').length }"
-        " catch (e) { 1 }",
     },
 )
 
@@ -139,9 +135,6 @@ BASH = Words(
     attacks={
         "network": "(exec 3<>/dev/tcp/127.0.0.1/PORT) 2>/dev/null && echo connected || echo refused",
         "read": "cat PATH 2>/dev/null || echo refused",
-        "write": "(echo x > PATH/new) 2>/dev/null && echo written || echo refused",
-        "environment": "env",
-        "processes": "ls /proc | grep -c '^[0-9]*$'",
     },
 )
 
@@ -194,10 +187,6 @@ made < 200""",
         ' catch (Exception e) { System.out.println("refused"); }',
         "read": 'try { System.out.println(Files.readString(Path.of("PATH"))); }'
         ' catch (Exception e) { System.out.println("refused"); }',
-        "write": 'try { Files.writeString(Path.of("PATH/new"), "x"); System.out.println("written"); }'
-        ' catch (Exception e) { System.out.println("refused"); }',
-        "environment": "System.getenv()",
-        "processes": 'new File("/proc").list((f, name) -> name.matches("[0-9]+")).length',
     },
 )
 
@@ -249,10 +238,6 @@ println!("{}", made < 200);""",
         "network": 'println!("{}", if std::net::TcpStream::connect("127.0.0.1:PORT").is_ok() { "connected" }'
         ' else { "refused" });',
         "read": 'println!("{}", std::fs::read_to_string("PATH").unwrap_or("refused".into()));',
-        "write": 'println!("{}", if std::fs::write("PATH/new", "x").is_ok() { "written" } else { "refused" });',
-        "environment": 'println!("{:?}", std::env::vars().collect::<Vec<_>>());',
-        "processes": 'println!("{}", std::fs::read_dir("/proc").unwrap().filter(|e| e.as_ref().unwrap()'
-        ".file_name().to_string_lossy().chars().all(|c| c.is_ascii_digit())).count());",
     },
 )
 

@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kowalski_jupyter.kernels.base import FUNCTIONS, CellResult, Function, Kernel, Limits, Output, Query, Value
+from kowalski_jupyter.kernels.base import (
+    CLOSED,
+    FUNCTIONS,
+    Access,
+    CellResult,
+    Function,
+    Kernel,
+    Limits,
+    Output,
+    Query,
+    Value,
+)
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.values import decode_answer
@@ -110,6 +121,7 @@ async def opened(
     unsandboxed: bool = False,
     forks: bool = True,
     functions: Collection[Function] = FUNCTIONS,
+    access: Access = CLOSED,
     language: str = "python",
     chosen: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Session]:
@@ -120,7 +132,7 @@ async def opened(
     try:
         items = [pack(name, value, packs) for name, value in (data or {}).items()]
         run = run or FakeRun()
-        kernel = await pool.acquire(language, data=items, calls=run, functions=functions)
+        kernel = await pool.acquire(language, data=items, calls=run, functions=functions, access=access)
         yield Session(kernel, run, pool)
     finally:
         await pool.close()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.kernels import calls as calls_module
-from kowalski_jupyter.kernels.base import FUNCTIONS, Function
+from kowalski_jupyter.kernels.base import FUNCTIONS, Function, Value
 from kowalski_jupyter.kernels.calls import CallServer
 
 from .support import FakeRun, opened, until
@@ -275,6 +275,45 @@ def test_sizes_are_limited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             assert "Too many connections" in reply["error"]
             for _, writer in open_ones:
                 writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_parts_are_limited_and_commas_in_texts_are_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls_module, "MOST_PARTS", 100)
+
+    async def scenario() -> None:
+        run = FakeRun()
+        async with listening(folder, run) as server:
+            start = b'{"token": "%s", "call": "llm_query", "options": {}, "prompt": ' % server.token.encode()
+            for value in (b"[" + b"1," * 100 + b"1]", b"[" + b'"",' * 100 + b'""]'):
+                (reply,) = await ask(folder, start + value + b"}\n")
+                assert "at most 100 parts" in reply["error"]
+            (reply,) = await ask(folder, start + b'"say \\"a' + b"a, " * 1000 + b'\\""}\n')
+            assert reply["reply"].startswith('reply to say "aa, a')
+
+    asyncio.run(scenario())
+
+
+def test_replies_that_nobody_reads_are_limited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose replies are not read is asked nothing more, and all together hold no more than so much."""
+    monkeypatch.setattr(calls_module, "LARGEST_WAITING", 5 << 20)
+    run = FakeRun()
+    run.shelf["large"] = Value("bytes", "bytes", "", bytes(4 << 20))
+
+    async def scenario() -> None:
+        async with listening(folder, run) as server:
+            request = json.dumps({"token": server.token, "call": "shared", "name": "large"}).encode() + b"\n"
+            reader, writer = await asyncio.open_unix_connection(str(folder / "calls.sock"))
+            writer.write(request * 10)
+            await until(lambda: server.unread)
+            (reply,) = await ask(folder, request)
+            assert "read the replies" in reply["error"]
+            assert server.unread < 5 << 20
+            for _ in range(10):  # what was asked for is there, one after the other
+                size = json.loads(await reader.readline())["size"]
+                assert await reader.readexactly(size) == bytes(4 << 20)
+            writer.close()
 
     asyncio.run(scenario())
 

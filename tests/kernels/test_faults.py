@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import psutil
 import pytest
+import zmq
 
 from kowalski_jupyter.kernels.base import KernelError, Limits, Output
 
@@ -39,6 +41,21 @@ def test_a_flood_of_output_is_cut_at_the_source(flood: str, root: Path) -> None:
             assert psutil.Process().memory_info().rss - before < 50 << 20
             assert await session.value("'still here'") == "'still here'"
             assert session.outputs == [Output("result", "'still here'")]
+
+    asyncio.run(scenario())
+
+
+def test_a_request_to_a_kernel_that_has_just_died_keeps_nobody_waiting(root: Path) -> None:
+    """Not the service either, which does not know of the end yet."""
+
+    async def scenario() -> None:
+        async with opened(root) as session:
+            client = session.kernel._client  # type: ignore[attr-defined]
+            session.kernel._provisioner.kill_now()  # type: ignore[attr-defined]
+            while client._sockets["control"].getsockopt(zmq.EVENTS) & zmq.POLLOUT:
+                time.sleep(0.01)  # noqa: ASYNC251 - the loop must not learn of it
+            client.send("control", "interrupt_request", {})
+            assert (await session("1")).status == "died"
 
     asyncio.run(scenario())
 

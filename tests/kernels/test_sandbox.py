@@ -30,11 +30,10 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 async def attacked(root: Path, *, forks: bool) -> None:
-    """Check everything from within one kernel. Called by root and by a normal user."""
+    """Check what is best looked at in Python; what is tried in every language stands in test_attempts.py."""
     secret = root.parent / "secret.txt"
     secret.write_text("the user's secret")
     os.environ["KOWALSKI_TEST_SECRET"] = "hush"  # noqa: S105 - it is the bait
-    tcp = socket.create_server(("127.0.0.1", 0))
     unix = socket.socket(socket.AF_UNIX)
     unix.bind("\0kowalski-test-" + str(os.getpid()))
     unix.listen()
@@ -47,8 +46,6 @@ async def attacked(root: Path, *, forks: bool) -> None:
                 return eval(await session.value(call))  # noqa: S307 - the repr of a str
 
             assert await attack("interfaces()") == "lo"
-            assert await attack(f"connect({tcp.getsockname()[1]})") == "ConnectionRefusedError"
-            assert await attack("resolve()") == "gaierror"
             assert await attack(f"abstract_socket('kowalski-test-{os.getpid()}')") == "ConnectionRefusedError"
             paths = (
                 str(secret),
@@ -66,11 +63,9 @@ async def attacked(root: Path, *, forks: bool) -> None:
             assert await attack("capabilities()") == "0000000000000000"
             assert await attack("user()") == "1000,1000"
             assert await attack("nested_namespace()") != "made"
-            assert await attack("mount()") == "refused"
             assert await attack("remount('/usr')") == "refused"
             assert await attack("change_executables()") == "Read-only file system"
             if seccomp.program():
-                assert await attack("forbidden_calls()") == ""
                 assert await attack("namespaces_by_clone()") == "ENOSYS,EPERM"
                 assert set((await attack("socket_families()")).split(",")) <= {"1.0", "2.0", "10.0", "16.0"}
             assert await attack("successes()") == ""
@@ -82,7 +77,6 @@ async def attacked(root: Path, *, forks: bool) -> None:
             assert session.kernel.sandbox.startswith("bubblewrap")
     finally:
         del os.environ["KOWALSKI_TEST_SECRET"]
-        tcp.close()
         unix.close()
 
 
@@ -94,18 +88,30 @@ def test_attacks(root: Path, forks: bool) -> None:
     asyncio.run(attacked(root, forks=forks))
 
 
+def _closed(path: Path) -> Path | None:
+    """Return the first folder on the way to `path` that is not everybody's to pass."""
+    return next((place for place in [*path.parents][::-1] if not place.stat().st_mode & 0o001), None)
+
+
 def as_user(command: list[str], home: Path) -> list[str]:
-    """Return a command line that runs `command` as a normal user, to whom this Python is shown where need be."""
-    base = Path(sys.base_prefix).resolve()
-    drop = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
-    drop += ["env", "-i", f"HOME={home}", f"PATH={os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE=1"]
-    hidden = next((place for place in [*base.parents][::-1] if not place.stat().st_mode & 0o001), None)
-    if hidden is None:
+    """Return a command line that runs `command` as a normal user, to whom this Python and Rust are shown."""
+    rustup = Path(os.environ.get("RUSTUP_HOME", Path.home() / ".rustup"))
+    places = [Path(sys.base_prefix).resolve(), *(path for path in (rustup, Path.home() / ".cargo") if path.is_dir())]
+    drop = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", "env", "-i"]
+    drop += [f"HOME={home}", f"PATH={os.environ['PATH']}", f"RUSTUP_HOME={rustup}", "PYTHONDONTWRITEBYTECODE=1"]
+    closed = {str(place): 0 for path in places if (place := _closed(path))}
+    if not closed:
         return [*drop, *command]
-    # The interpreter lies in a closed folder (root's home): open the way to it, in a view of our own.
-    script = (
-        f"mount --bind {base} /mnt && mount -t tmpfs -o mode=755 tmpfs {hidden} && mkdir -p {base} "
-        f'&& mount --bind /mnt {base} && umount /mnt && exec "$@"'
+    # They lie in a closed folder (root's home): open the way to them, in a view of our own.
+    aside = [(f"/mnt/{number}", path) for number, path in enumerate(places)]
+    script = " && ".join(
+        [
+            "mount -t tmpfs tmpfs /mnt",
+            *(f"mkdir {kept} && mount --bind {path} {kept}" for kept, path in aside),
+            *(f"mount -t tmpfs -o mode=755 tmpfs {path}" for path in closed),
+            *(f"mkdir -p {path} && mount --bind {kept} {path} && umount {kept}" for kept, path in aside),
+            'umount /mnt && exec "$@"',
+        ]
     )
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *drop, *command]
 

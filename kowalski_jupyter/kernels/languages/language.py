@@ -33,12 +33,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a kernel's prelude is told of its run."""
+    """What a kernel's prelude is told of its run; `net` is whether the user has allowed it the network."""
 
     socket: str
     token: str
     functions: Sequence[str]
     items: Sequence[Shown]
+    net: bool = False
 
     def json(self) -> str:
         """Return it as JSON."""

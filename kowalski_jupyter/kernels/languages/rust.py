@@ -48,7 +48,7 @@ class Rust(Language):
 
     def refusal(self, code: str) -> str:
         """Keep code from standard input, by which evcxr sends its own commands: it would wait for ever."""
-        if re.search(r"\bstdin\s*\(", code):
+        if re.search(r"(?<!\.)\bstdin\s*\(", code):
             return "Nobody is there to answer stdin(): the data is in variables, and code must go on by itself."
         return ""
 

@@ -13,12 +13,14 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import launch
@@ -26,6 +28,8 @@ from .join import die_with, filter_calls, join, set_name
 
 INFO = 3
 """The descriptor on which bubblewrap tells the guard of the sandbox's first process."""
+_OWN = str(Path(__file__).parent)
+"""What a Python kernel runs. What else there is has nothing imported yet, but finds what it wants."""
 _LARGEST = 1 << 20
 _MOST_DESCRIPTORS = 16
 _LATER = (
@@ -36,7 +40,7 @@ _LATER = (
     "IPython.core.oinspect",
     "ipykernel.debugger",
     "pdb",
-    "runpy",
+    "resource",
     "tornado.platform.asyncio",
     "unicodedata",
     "unittest.mock",
@@ -132,7 +136,11 @@ def _become_kernel(request: Mapping[str, Any], descriptors: Mapping[int, int]) -
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(os.environ["PWD"])
-        launch.main(request["arguments"])
+        program, *arguments = request["command"]
+        if program == _OWN:
+            launch.main(arguments)
+        sys.argv = [program, *arguments]
+        runpy.run_path(program, run_name="__main__")
     except BaseException:  # noqa: BLE001 - the service reads it
         traceback.print_exc()
     finally:

@@ -12,7 +12,7 @@
     close: { parameters: ["i32"], result: "i32" },
   }).symbols;
   // The sandbox is the wall; what a run never needs is given away nevertheless.
-  for (const name of ["net", "run", "ffi", "env", "sys"]) Deno.permissions.revokeSync({ name });
+  for (const name of ["run", "ffi", "env", "sys", ...(run.net ? [] : ["net"])]) Deno.permissions.revokeSync({ name });
 
   class QueryError extends Error {
     name = "QueryError";

@@ -1,4 +1,4 @@
-"""Starts a kernel that somebody else has made: ``python -I -S launch.py ORDER COMMAND …``, inside the sandbox.
+"""Starts a kernel that is not our Python's: ``python -I launch.py ORDER COMMAND …``, inside the sandbox.
 
 ORDER is JSON: ``ready`` (the descriptor on which to report), ``environment`` and ``limits`` of the kernel, and
 ``connection`` (the file that says where its sockets shall be). Standard library only, and quick to import.
@@ -11,9 +11,11 @@ that the service knows: ZMQ's protocol is the same on both.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import resource
+import runpy
 import selectors
 import signal
 import socket
@@ -33,7 +35,7 @@ _LAST_SECONDS = 0.2
 
 
 def main(order: dict[str, Any], command: list[str]) -> None:
-    """Confine this process, start the kernel, and never return."""
+    """Confine this process, and start the kernel. Returns when it has ended."""
     for name, value in order["limits"].items():
         kind = getattr(resource, f"RLIMIT_{name}")
         _soft, hard = resource.getrlimit(kind)
@@ -44,9 +46,11 @@ def main(order: dict[str, Any], command: list[str]) -> None:
     info = json.loads(Path(order["connection"]).read_text())
     if order["direct"]:
         os.environ["KOWALSKI_READY"] = str(order["ready"])
-        os.set_inheritable(order["ready"], True)
-        command = [part.replace("{connection_file}", order["connection"]) for part in command]
-        os.execv(command[0], command)  # noqa: S606 - there is no shell to be had
+        # A kernel of our own is in Python: it needs no other interpreter than this one, and none of its options.
+        _, *rest = [part.replace("{connection_file}", order["connection"]) for part in command]
+        sys.argv = [*itertools.dropwhile(lambda part: part.startswith("-"), rest)]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        return
     Relay(info, command, order["ready"]).run()
 
 

@@ -121,4 +121,5 @@ def _settings(past: Past, config: Kowalski | None, options: Mapping[str, Any]) -
     if config is not None:
         now = dataclasses.asdict(config.run_settings(dict(options)))
         settings |= {name: now[name] for option in options for name in config.set_by(option)}
+    settings |= {name: tuple(settings.get(name, ())) for name in ("allow", "mounts")}  # lists, in the record
     return RunSettings(**settings)

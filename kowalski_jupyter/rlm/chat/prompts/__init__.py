@@ -106,14 +106,22 @@ def read_opening(text: str, functions: Collection[str] = ()) -> tuple[Message, .
     return tuple(Message(cast("Role", role), content.strip()) for role, content in pairs)
 
 
-def first_message(question: str, data: Sequence[DataItem]) -> str:
+def first_message(question: str, data: Sequence[DataItem], mounts: Sequence[str] = (), *, net: bool = False) -> str:
     """Return the question with a description of the data, which itself stays out of the window.
 
     It ends by asking for code: a small model that reads the question last answers it out of the preview.
+
+    Args:
+        question: the user's.
+        data: what the code finds as variables.
+        mounts: paths at which it finds further files and folders of the user's.
+        net: whether it may use the network.
     """
-    names = " and ".join(f"`{item.name}`" for item in data)
-    ask = f"Question: {question}\nReply with one ```repl block that works on {names}."
-    return "\n\n".join([*map(_describe, data), ask])
+    names = " and ".join(f"`{name}`" for name in [*(item.name for item in data), *mounts])
+    reach = [f"Code can read the user's files at {', '.join(f'`{path}`' for path in mounts)}."] if mounts else []
+    reach += ["Code can use the internet."] if net else []
+    ask = f"Question: {question}\nReply with one ```repl block{f' that works on {names}' if names else ''}."
+    return "\n\n".join([*map(_describe, data), *reach, ask])
 
 
 @functools.cache

@@ -1,0 +1,323 @@
+"""Whatever code in a sandbox tries, in whichever language, nothing outside is seen, changed, reached or worn out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kowalski_jupyter.kernels import seccomp
+from kowalski_jupyter.kernels.base import Access, Limits, Value
+from kowalski_jupyter.kernels.languages import LANGUAGES
+
+from .attempts.table import ESCAPES, EXCESSES, Attempt, Excess, call, document, ways, words_for
+from .languages import need
+from .support import FakeRun, Session, opened
+from .test_sandbox import REPOSITORY, as_user
+
+LANGUAGE = pytest.mark.parametrize("language", LANGUAGES)
+SECRET = "hush-4711"  # noqa: S105 - it is the bait
+FULL = Limits(memory=1 << 30, processes=100, disk=48 << 20, cell_seconds=120)
+TIGHT = dataclasses.replace(FULL, memory=512 << 20, cell_seconds=4)
+TIGHT_FOR = {
+    "java": dataclasses.replace(TIGHT, cell_seconds=6),
+    "rust": dataclasses.replace(TIGHT, memory=1 << 30, cell_seconds=10),
+}
+"""Where the ways are compiled first, which takes seconds, and the compiler its memory."""
+MOST_MEMORY = 4 << 30
+"""Bytes: far more than the limit with what runtimes take, far less than what is asked for."""
+ALLOWED = (
+    Attempt("read", "try_read", ("/usr/bin/env",)),
+    Attempt("write into a folder", "try_write", ("/tmp/work",)),
+    Attempt("make a file", "try_write", ("/tmp/work/own",)),
+    Attempt("write into a file", "try_write", ("/tmp/work/own",)),
+    Attempt("list", "try_list", ("/usr",)),
+    Attempt("link to a file", "try_symlink", ("/data/papers/a.txt",)),
+    Attempt("hard link", "try_hardlink", ("/tmp/work/own",)),
+    Attempt("make a link", "try_link_in", ("/tmp/work",)),
+    Attempt("change a mode", "try_chmod", ("/tmp/work/own",)),
+    Attempt("set a time", "try_touch", ("/tmp/work/own",)),
+    Attempt("empty", "try_truncate", ("/tmp/work/own",)),
+    Attempt("rename", "try_rename", ("/tmp/work/own",)),
+    Attempt("remove", "try_remove", ("/tmp/work/own.moved",)),
+    Attempt("connect", "try_tcp", ("127.0.0.1", "PORT")),
+    Attempt("resolve", "try_resolve", ("localhost",)),
+    Attempt("send", "try_udp", ("127.0.0.1", "UDP")),
+    Attempt("listen", "try_listen", ("0",)),
+    Attempt("connect to its run", "try_unix", ("/run/kernel/calls.sock",)),
+    Attempt("make a socket", "try_socket", ("1", "1", "0")),
+    Attempt("see a process", "try_signal", ("1", "0")),
+    Attempt("run", "try_run", ("true",)),
+    Attempt("call the system", "try_call", ("39",) if os.uname().machine == "x86_64" else ("172",)),
+    Attempt(
+        "speak", "try_speak", ("/run/kernel/calls.sock", '{"token":"TOKEN","call":"shared","name":"small"}', "", "0")
+    ),
+)
+"""What is allowed where the user has allowed the network: without these a way that never works would look contained."""
+DENIED = {"javascript": {"try_call", "try_run", "try_signal"}}
+"""What a language's own wall keeps from code whatever the sandbox allows: Deno has given these permissions away."""
+
+
+@dataclasses.dataclass
+class Baits:
+    """What there is outside to be had."""
+
+    words: Mapping[str, str]
+    papers: Path
+    listeners: tuple[socket.socket, ...]
+    victim: psutil.Popen
+
+    def check(self) -> None:
+        """See that nobody was here."""
+        for listener in self.listeners:
+            with pytest.raises(BlockingIOError):
+                listener.recvfrom(1) if listener.type == socket.SOCK_DGRAM else listener.accept()
+        assert self.victim.poll() is None, "a process of the user's is gone"
+        file = self.papers / "a.txt"
+        assert (file.read_text(), file.stat().st_mode & 0o777, file.stat().st_nlink) == ("first", 0o640, 1)
+        assert file.stat().st_mtime > 1e9
+        assert sorted(path.name for path in self.papers.iterdir()) == ["a.txt", "chain", "out"]
+
+
+@contextmanager
+def baits(folder: Path) -> Iterator[Baits]:
+    """Lay out what code could want. The files are outside of the system's temporary folder's own names."""
+    papers = folder / "papers"
+    papers.mkdir()
+    (papers / "a.txt").write_text("first")
+    (papers / "a.txt").chmod(0o640)
+    (papers / "out").symlink_to(folder / "secret.txt")
+    (papers / "chain").symlink_to("out")
+    (folder / "secret.txt").write_text(SECRET)
+    tcp, unix, abstract = socket.create_server(("127.0.0.1", 0)), *(socket.socket(socket.AF_UNIX) for _ in range(2))
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+    unix.bind(str(folder / "u"))
+    abstract.bind(f"\0kowalski-test-{os.getpid()}")
+    for listener in (unix, abstract):
+        listener.listen()
+    listeners = (tcp, unix, abstract, udp)
+    for listener in listeners:
+        listener.setblocking(False)
+    victim = psutil.Popen(["sleep", "600"], env={"KOWALSKI_TEST_VICTIM": SECRET})
+    os.environ["KOWALSKI_TEST_SECRET"] = SECRET
+    words = {
+        "SECRET": str(folder / "secret.txt"),
+        "FOLDER": str(folder),
+        "HOME": str(Path.home()),
+        "PROJECT": str(REPOSITORY),
+        "PREFIX": sys.prefix,
+        "PORT": str(tcp.getsockname()[1]),
+        "UDP": str(udp.getsockname()[1]),
+        "UNIX": str(folder / "u"),
+        "ABSTRACT": f"kowalski-test-{os.getpid()}",
+        "VICTIM": str(victim.pid),
+        "SERVICE": str(os.getpid()),
+    }
+    try:
+        yield Baits(words, papers, listeners, victim)
+    finally:
+        del os.environ["KOWALSKI_TEST_SECRET"]
+        victim.kill()
+        victim.wait()
+        for listener in listeners:
+            listener.close()
+        shutil.rmtree(papers)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def forget_peak() -> int:
+    """Begin to look for the most memory that this process, the service, uses; return what it uses now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> int:
+    (most,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(most) << 10
+
+
+def run_with_values() -> FakeRun:
+    run = FakeRun()
+    run.shelf["small"] = Value("json", "int", "1", b"1")
+    run.shelf["large"] = Value("bytes", "bytes", "", bytes(64 << 20))
+    return run
+
+
+@asynccontextmanager
+async def trying(root: Path, language: str, bait: Baits, way: str = "", *, net: bool = False) -> AsyncIterator[Session]:
+    """A kernel that knows how its language tries to escape, or a `way` to use something up. It has a mounted folder."""
+    access, limits = Access(net, (bait.papers,)), FULL
+    if way:
+        limits = TIGHT_FOR.get(language, TIGHT)
+    async with opened(
+        root, {"text": "abc"}, run=run_with_values(), language=language, limits=limits, access=access
+    ) as it:
+        result = await it(words_for(language, way))
+        assert result.status == "ok", it.text()
+        yield it
+
+
+async def tried(session: Session, attempts: Iterable[Attempt], words: Mapping[str, str]) -> dict[Attempt, str]:
+    """Return what came of each attempt that the kernel's language has words for."""
+    language = session.kernel.language
+    made = {number: each for number, each in enumerate(attempts) if each.way in ways(language)}
+    pattern = re.compile(r"\b(" + "|".join(words) + r")\b")
+    lines = [
+        call(language, each.way, tuple(pattern.sub(lambda found: words[found[1]], word) for word in each.words), number)
+        for number, each in made.items()
+    ]
+    result = await session("\n".join(lines))
+    assert result.status == "ok", (result, session.text())
+    said = {int(number): text for number, text in re.findall(r"^'?#(\d+) (.*)$", session.text("stdout"), re.MULTILINE)}
+    untried = [each.name for number, each in made.items() if number not in said]
+    assert not untried, session.text()[-2000:]
+    return {each: said[number] for number, each in made.items()}
+
+
+async def escaped(language: str, root: Path) -> None:
+    """Try all escapes. Called by root and by a normal user."""
+    make_folder(root)
+    with baits(root) as bait:
+        async with (
+            opened(root / "other") as other,
+            trying(root / "own", language, bait) as session,
+        ):
+            theirs = other.kernel._provisioner.folder  # type: ignore[attr-defined]
+            words = {
+                **bait.words,
+                "RUNS": str(root / "own"),
+                "OTHER": str(theirs),
+                "TOKEN": session.kernel._calls.token,  # type: ignore[attr-defined]
+                "THEIRS": other.kernel._calls.token,  # type: ignore[attr-defined]
+            }
+            assert (theirs / "connection.json").exists()
+            before = forget_peak()
+            outcomes = await tried(session, ESCAPES, words)
+            for attempt, said in outcomes.items():
+                if attempt.verdict == "refused":
+                    assert said.startswith("refused: "), (attempt, said)
+                assert SECRET not in said, (attempt, said)
+            assert peak() - before < 1 << 30
+            bait.check()
+            assert await other.value("llm_query('still there')") == "'reply to still there'"
+            assert (await session(call(language, "try_read", ("/usr/bin/env",), 0))).status == "ok"
+
+
+async def allowed(language: str, root: Path) -> None:
+    """Try what is allowed, by the same ways."""
+    make_folder(root)
+    with baits(root) as bait:
+        async with trying(root / "own", language, bait, net=True) as session:
+            token = session.kernel._calls.token  # type: ignore[attr-defined]
+            for attempt, said in (await tried(session, ALLOWED, {**bait.words, "TOKEN": token})).items():
+                expected = "refused" if attempt.way in DENIED.get(language, ()) else "gained"
+                assert said.startswith(expected), (attempt, said)
+
+
+async def exceeded(language: str, root: Path) -> None:
+    """Try to use everything up, each in a kernel of its own. Called by root and by a normal user."""
+    make_folder(root)
+    with baits(root) as bait:
+        async with opened(root / "other") as other:
+            for number, excess in enumerate(EXCESSES):
+                if excess.way in ways(language):
+                    await _exceed(root / str(number), language, excess, bait)
+                    assert await other.value("llm_query('still there')") == "'reply to still there'", excess
+                    bait.check()
+
+
+async def _exceed(root: Path, language: str, excess: Excess, bait: Baits) -> None:
+    before = psutil.virtual_memory()
+    async with trying(root, language, bait, excess.way) as session:
+        result = await session(call(language, excess.way, excess.words))
+        after = psutil.virtual_memory()
+        mine = [child for child in psutil.Process().children(recursive=True) if child.is_running()]
+        counts = re.findall(r"made (\d+)", session.text("stdout"))
+        assert result.status in ("ok", "error", "timeout", "died"), (excess, result)
+        assert all(int(count) <= excess.most for count in counts), (excess, counts)
+        assert result.status != "ok" or counts, (excess, session.text())
+        assert sum(_threads(child) for child in mine) < 300, excess
+        assert before.available - after.available < MOST_MEMORY, excess
+        assert len(session.text()) < 4 * TIGHT.output
+
+
+def _threads(process: psutil.Process) -> int:
+    try:
+        return process.num_threads()
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def test_the_documentation_has_them_all() -> None:
+    assert len({attempt.name for attempt in (*ESCAPES, *EXCESSES)}) == len(ESCAPES) + len(EXCESSES) >= 60
+    assert document() in (REPOSITORY / "docs" / "kernels.md").read_text()
+
+
+@LANGUAGE
+def test_what_is_allowed_works(language: str, root: Path) -> None:
+    if language != "python":
+        need(language)
+    asyncio.run(allowed(language, root))
+
+
+@pytest.mark.skipif(not seccomp.program(), reason="there is no filter of system calls for this machine")
+@LANGUAGE
+def test_no_escape(language: str, root: Path) -> None:
+    if language != "python":
+        need(language)
+    asyncio.run(escaped(language, root))
+
+
+@LANGUAGE
+@pytest.mark.timeout(600)
+def test_nothing_is_used_up(language: str, root: Path) -> None:
+    if language != "python":
+        need(language)
+    asyncio.run(exceeded(language, root))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; this user is tested already")
+@pytest.mark.skipif(not seccomp.program(), reason="there is no filter of system calls for this machine")
+@pytest.mark.parametrize("what", ["escaped", "exceeded"])
+@LANGUAGE
+@pytest.mark.timeout(600)
+def test_as_a_normal_user(language: str, what: str, folder: Path) -> None:
+    """The same, without root's rights and without a control group."""
+    if (language, what) == ("rust", "exceeded"):
+        pytest.skip("some minutes of compiling for what Python and bash show too: the limits are the processes'")
+    if language != "python":
+        need(language)
+    if not (shutil.which("setpriv") and shutil.which("unshare")):
+        pytest.skip("setpriv and unshare (util-linux) are needed to become another user")
+    home = folder / "home"
+    home.mkdir()
+    os.chown(home, 12345, 12345)
+    folder.chmod(0o755)
+    code = f"""
+        import asyncio, sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from tests.kernels.test_attempts import {what}
+        asyncio.run({what}({language!r}, Path({str(home)!r}, "k")))
+        print("contained")
+    """
+    command = as_user([sys.executable, "-c", textwrap.dedent(code)], home)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, cwd="/")
+    shutil.rmtree(home)
+    assert done.stdout == "contained\n", done.stderr[-3000:]
