@@ -40,19 +40,8 @@ METHODS = {
 
 SETTINGS = [
     *("model", "url", "sub_model", "max_turns", "timeout", "max_subcalls", "max_prompt_tokens"),
-    *(
-        "max_completion_tokens",
-        "depth",
-        "seed",
-        "schema",
-        "profile",
-        "prompt",
-        "images",
-        "fresh",
-        "reuse",
-        "step",
-        "on_update",
-    ),
+    *("max_completion_tokens", "depth", "seed", "schema", "profile", "prompt", "images", "fresh", "reuse"),
+    *("allow", "mounts", "step", "on_update"),
 ]
 HEAVY = {"IPython", "jupyter_client", "jupyter_server", "jsonschema", "pandas", "tornado", "zmq"}
 
