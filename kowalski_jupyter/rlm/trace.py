@@ -188,6 +188,7 @@ class Trace:
         self._usage = {
             "turns": 0,
             "subcalls": 0,
+            "subcalls_finished": 0,
             "subcalls_failed": 0,
             "subcalls_remembered": 0,
             "prompt_tokens": 0,
@@ -355,6 +356,7 @@ class Trace:
         row["seconds"] = round(event.seconds, 3)
         row["remembered"] = event.remembered
         self._callers.pop(event.call).kept = None  # code may leave a call behind that ends in a later turn
+        self._usage["subcalls_finished"] += 1
         self._usage["subcalls_failed"] += bool(event.error)
         self._usage["subcalls_remembered"] += event.remembered
         self._count_tokens(event)

@@ -28,6 +28,7 @@ export function run(fields = {}) {
     usage: {
       turns: 0,
       subcalls: 0,
+      subcalls_finished: 0,
       subcalls_failed: 0,
       subcalls_remembered: 0,
       prompt_tokens: 2310,
@@ -170,6 +171,7 @@ export const answered = run({
   usage: {
     turns: 2,
     subcalls: 11,
+    subcalls_finished: 11,
     subcalls_failed: 1,
     subcalls_remembered: 0,
     prompt_tokens: 2310,
@@ -201,6 +203,7 @@ export const folded = run({
   usage: {
     turns: 14,
     subcalls: 3,
+    subcalls_finished: 3,
     subcalls_failed: 0,
     subcalls_remembered: 1,
     prompt_tokens: 23_100,

@@ -26,7 +26,7 @@ export const rendererPlugin: JupyterFrontEndPlugin<void> = {
     const tools = viewTools(translator, languages, app.commands);
     rendermime.addFactory(
       {
-        // Data are shown as text only, so untrusted notebooks may use it too.
+        // Nothing of the data runs or fetches anything, so untrusted notebooks may use it too.
         safe: true,
         mimeTypes: [RUN_MIME_TYPE],
         createRenderer: () => new RunRenderer(tools)

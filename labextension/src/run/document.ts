@@ -89,6 +89,8 @@ export interface IData {
 export interface IUsage {
   readonly turns: number;
   readonly subcalls: number;
+  /** Answered or failed; the rest goes on or waits. */
+  readonly subcalls_finished: number;
   readonly subcalls_failed: number;
   /** Answered without asking a model again. */
   readonly subcalls_remembered: number;

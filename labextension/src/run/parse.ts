@@ -89,6 +89,9 @@ function readRun(data: JsonObject): IRun {
     usage: {
       turns: readNumber(usage.turns),
       subcalls: readNumber(usage.subcalls),
+      subcalls_finished:
+        readOptionalNumber(usage.subcalls_finished) ??
+        readNumber(usage.subcalls),
       subcalls_failed: readNumber(usage.subcalls_failed),
       subcalls_remembered: readNumber(usage.subcalls_remembered),
       prompt_tokens: readNumber(usage.prompt_tokens),

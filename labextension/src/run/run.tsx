@@ -83,7 +83,13 @@ function StatusLine(props: {
       {run.turns.length > 0 && <span>{turn}</span>}
       {usage.subcalls > 0 && (
         <span>
-          {trans._n('%1 sub-call', '%1 sub-calls', usage.subcalls)}
+          {usage.subcalls_finished < usage.subcalls
+            ? trans.__(
+                '%1 of %2 sub-calls',
+                formatCount(usage.subcalls_finished),
+                formatCount(usage.subcalls)
+              )
+            : trans._n('%1 sub-call', '%1 sub-calls', usage.subcalls)}
           {usage.subcalls_failed > 0 &&
             trans.__(' (%1 failed)', formatCount(usage.subcalls_failed))}
           {usage.subcalls_remembered > 0 &&
