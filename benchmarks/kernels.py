@@ -136,7 +136,7 @@ async def _memory_of(language: str, folder: Path, memory: Values) -> None:
             new = [process for process in psutil.Process().children(recursive=True) if process not in before]
             own = [process for process in new if not _is_zygote(process)]
             memory[f"{language}, {state}"]["spare"].append(_pss(own))
-            if own != new and spares:
+            if language == "python" and spares:
                 memory[IDLE_POOL]["spare"].append(_pss(new))
         finally:
             await pool.close()
