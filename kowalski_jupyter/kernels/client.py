@@ -45,7 +45,7 @@ class KernelClient:
         """Send a request and return its id. A kernel that is gone is sent nothing: its end is told to who waits."""
         message = self._session.msg(message_type, dict(content))
         # Without a connection a socket would wait for one, and the whole service with it.
-        if self._sockets[channel].get(zmq.EVENTS) & zmq.POLLOUT:
+        if self._sockets[channel].poll(0, zmq.POLLOUT):
             self._session.send(self._sockets[channel], message)
         # Sending may have swallowed the edge that tells of an arrival.
         self._loop.call_soon(self._receive, channel)
