@@ -36,7 +36,7 @@ HELLO = {
     "python": "print(6 * 7)",
     "rust": 'println!("{}", 6 * 7);',
     "java": "System.out.println(6 * 7)",
-    "javascript": "console.log(6 * 7)",
+    "javascript": "6 * 7",  # what it logs may come after the end of the cell
     "bash": "echo $((6 * 7))",
 }
 FORKED = ("python", "bash")
@@ -91,7 +91,7 @@ async def _round(language: str, pools: Mapping[str, KernelPool], starts: Values,
     plain = await PlainKernel.start(_kernelspec(language))
     _, said = await plain.execute(HELLO[language])
     starts[language]["plain"].append(1000 * (time.perf_counter() - started))
-    assert said.strip() == "42", said
+    assert "42" in said, said
     cells[f"{language}, a cell"]["plain"].append(1000 * (await plain.execute(HELLO[language]))[0])
     if language == "python":
         cells["python, 100 lines"]["plain"].append(1000 * (await plain.execute(HUNDRED_LINES))[0])
@@ -136,7 +136,7 @@ async def _memory_of(language: str, folder: Path, memory: Values) -> None:
             new = [process for process in psutil.Process().children(recursive=True) if process not in before]
             own = [process for process in new if not _is_zygote(process)]
             memory[f"{language}, {state}"]["spare"].append(_pss(own))
-            if own != new and spares:
+            if language == "python" and spares:
                 memory[IDLE_POOL]["spare"].append(_pss(new))
         finally:
             await pool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ class PlainKernel:
     async def start(cls, kernelspec: str) -> PlainKernel:
         """Start a kernel and wait as jupyter_client does until it answers."""
         manager = AsyncKernelManager(kernel_name=kernelspec)
-        await manager.start_kernel()
+        await manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = manager.client()
         client.start_channels()
         await client.wait_for_ready(timeout=START_SECONDS)
