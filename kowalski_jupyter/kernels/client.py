@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,8 +51,7 @@ class KernelClient:
     def send(self, channel: str, message_type: str, content: Mapping[str, Any]) -> str:
         """Send a request and return its id. A kernel that is gone is sent nothing: its end is told to who waits."""
         message = self._session.msg(message_type, dict(content))
-        # Without a connection a socket would wait for one, and the whole service with it.
-        if self._sockets[channel].poll(0, zmq.POLLOUT):
+        with contextlib.suppress(zmq.Again):
             self._session.send(self._sockets[channel], message)
         # Sending may have swallowed the edge that tells of an arrival.
         self._loop.call_soon(self._receive, channel)
@@ -67,6 +67,7 @@ class KernelClient:
     def _connect(self, info: KernelConnectionInfo, channel: str, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.linger = 0
+        socket.sndtimeo = 0  # without a connection it would wait for one, and the whole service with it
         socket.reconnect_ivl = _NEVER
         socket.maxmsgsize = _LARGEST
         socket.rcvhwm = _WAITING
