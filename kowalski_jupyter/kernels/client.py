@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import zmq
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.session import protocol_version
+from jupyter_client._version import protocol_version
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Called with ``(channel, message)``."""
