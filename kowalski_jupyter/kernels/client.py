@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import zmq
-from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client._version import protocol_version
+from jupyter_client.connect import KernelConnectionInfo
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Called with ``(channel, message)``."""
