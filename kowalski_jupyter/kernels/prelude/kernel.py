@@ -143,7 +143,7 @@ class RunKernel(IPythonKernel):
         shell = self._shell
         try:
             try:
-                transformed, problem = shell.transform_cell(code), None  # type: ignore[no-untyped-call]
+                transformed, problem = shell.transform_cell(code), None
             except Exception:  # noqa: BLE001 - shown by run_cell_async
                 transformed, problem = code, sys.exc_info()
             cast("Hook", shell.displayhook).cell = transformed
