@@ -18,7 +18,18 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from kowalski_jupyter.kernels.base import Calls, CellResult, DataItem, Function, Kernels, Output, PastCell, Value
+from kowalski_jupyter.kernels.base import (
+    CLOSED,
+    Access,
+    Calls,
+    CellResult,
+    DataItem,
+    Function,
+    Kernels,
+    Output,
+    PastCell,
+    Value,
+)
 from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.models.base import ChatModel
 from kowalski_jupyter.models.openai import OpenAIModel
@@ -35,6 +46,7 @@ class ToyKernel:
 
     language = "python"
     sandbox = "none: a toy"
+    mounts: Sequence[str] = ()
 
     def __init__(self, calls: Calls) -> None:
         self.names: dict[str, Any] = {"llm_query": self.ask, "llm_query_batched": self.ask_all, "FINAL": self.final}
@@ -75,9 +87,15 @@ class ToyKernels:
         return ("python",)
 
     async def acquire(
-        self, language: str, *, data: Sequence[DataItem], calls: Calls, functions: Collection[Function] = ()
+        self,
+        language: str,
+        *,
+        data: Sequence[DataItem],
+        calls: Calls,
+        functions: Collection[Function] = (),
+        access: Access = CLOSED,
     ) -> ToyKernel:
-        del language, data, functions
+        del language, data, functions, access
         return ToyKernel(calls)
 
     async def close(self) -> None:

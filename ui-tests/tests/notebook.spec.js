@@ -1,7 +1,6 @@
 import { expect, test } from '@playwright/test';
 
 import { answered, saved } from '../support/documents.js';
-import { ready } from '../support/lab.js';
 import { TOKEN } from '../support/places.js';
 import { writeNotebook } from '../support/rest.js';
 
@@ -10,7 +9,6 @@ test('Notebook shows a run and the panel as JupyterLab does', async ({
 }) => {
   const path = await writeNotebook([saved(answered)]);
   await page.goto(`/notebooks/${path}?token=${TOKEN}`);
-  await ready(page);
   const run = page.locator('.jp-Cell-outputArea .kowalski-run');
   await expect(run.getByLabel('Answer')).toContainText('412');
   await run
