@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,8 @@ class History:
 
     def add(self, reply: str, said: str, note: Callable[[], TurnNote], images: tuple[str, ...] = ()) -> None:
         """Append a reply and what is said and shown to it; `note` is made when it is needed."""
-        self._turns.append(_Turn(Message("assistant", reply or "(empty)"), Message("user", said, images), note))
+        made_once = functools.cache(note)
+        self._turns.append(_Turn(Message("assistant", reply or "(empty)"), Message("user", said, images), made_once))
 
     def forget_last(self) -> None:
         """Drop the last turn: a model that reads its own reply twice goes on repeating it."""
