@@ -15,9 +15,8 @@ from typing import Any
 import nh3
 
 from .base import Rich
+from .limiter import RICH
 
-_LARGEST = 2 << 20
-"""Characters of one form."""
 _TAGS = {
     *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "colgroup", "col"),
     *("p", "br", "hr", "div", "span", "pre", "code", "blockquote", "ul", "ol", "li", "dl", "dt", "dd"),
@@ -32,7 +31,7 @@ def rich_of(bundle: Mapping[str, Any]) -> tuple[Rich | None, str]:
         data = bundle.get(mime)
         if isinstance(data, list):  # lines, as in a notebook's file
             data = "".join(map(str, data))
-        if isinstance(data, str) and 0 < len(data) <= _LARGEST and (found := read(data)) is not None:
+        if isinstance(data, str) and 0 < len(data) <= RICH and (found := read(data)) is not None:
             return found
     return None, ""
 

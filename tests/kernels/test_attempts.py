@@ -8,9 +8,7 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
-import textwrap
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -25,7 +23,7 @@ from kowalski_jupyter.kernels.languages import LANGUAGES
 from .attempts.table import ESCAPES, EXCESSES, Attempt, Excess, call, document, ways, words_for
 from .languages import need
 from .support import FakeRun, Session, opened
-from .test_sandbox import REPOSITORY, as_user
+from .user import REPOSITORY, contained_as_user
 
 LANGUAGE = pytest.mark.parametrize("language", LANGUAGES)
 SECRET = "hush-4711"  # noqa: S105 - it is the bait
@@ -305,21 +303,4 @@ def test_as_a_normal_user(language: str, what: str, folder: Path) -> None:
         pytest.skip("some minutes of compiling for what Python and bash show too: the limits are the processes'")
     if language != "python":
         need(language)
-    if not (shutil.which("setpriv") and shutil.which("unshare")):
-        pytest.skip("setpriv and unshare (util-linux) are needed to become another user")
-    home = folder / "home"
-    home.mkdir()
-    os.chown(home, 12345, 12345)
-    folder.chmod(0o755)
-    code = f"""
-        import asyncio, sys
-        sys.path.insert(0, {str(REPOSITORY)!r})
-        from pathlib import Path
-        from tests.kernels.test_attempts import {what}
-        asyncio.run({what}({language!r}, Path({str(home)!r}, "k")))
-        print("contained")
-    """
-    command = as_user([sys.executable, "-c", textwrap.dedent(code)], home)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, cwd="/")
-    shutil.rmtree(home)
-    assert done.stdout == "contained\n", done.stderr[-3000:]
+    contained_as_user("test_attempts", what, {"language": language}, folder, seconds=500)

@@ -24,9 +24,9 @@ from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.kernels.zygote import supported
 
 from .support import FakeRun, opened
+from .user import REPOSITORY, contained_as_user
 
 ATTACKS = Path(__file__).with_name("attacks.py").read_text()
-REPOSITORY = Path(__file__).parents[2]
 
 
 async def attacked(root: Path, *, forks: bool) -> None:
@@ -88,61 +88,10 @@ def test_attacks(root: Path, forks: bool) -> None:
     asyncio.run(attacked(root, forks=forks))
 
 
-def _closed(path: Path) -> Path | None:
-    """Return the first folder on the way to `path` that is not everybody's to pass."""
-    return next((place for place in [*path.parents][::-1] if not place.stat().st_mode & 0o001), None)
-
-
-def as_user(command: list[str], home: Path) -> list[str]:
-    """Return a command line that runs `command` as a normal user, to whom this Python and Rust are shown."""
-    rustup = Path(os.environ.get("RUSTUP_HOME", Path.home() / ".rustup"))
-    places = [Path(sys.base_prefix).resolve(), *(path for path in (rustup, Path.home() / ".cargo") if path.is_dir())]
-    drop = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", "env", "-i"]
-    drop += [f"HOME={home}", f"PATH={os.environ['PATH']}", f"RUSTUP_HOME={rustup}", "PYTHONDONTWRITEBYTECODE=1"]
-    closed = {str(place): 0 for path in places if (place := _closed(path))}
-    if not closed:
-        return [*drop, *command]
-    # They lie in a closed folder (root's home): open the way to them, in a view of our own.
-    aside = [(f"/mnt/{number}", path) for number, path in enumerate(places)]
-    script = " && ".join(
-        [
-            "mount -t tmpfs tmpfs /mnt",
-            *(f"mkdir {kept} && mount --bind {path} {kept}" for kept, path in aside),
-            *(f"mount -t tmpfs -o mode=755 tmpfs {path}" for path in closed),
-            *(f"mkdir -p {path} && mount --bind {kept} {path} && umount {kept}" for kept, path in aside),
-            'umount /mnt && exec "$@"',
-        ]
-    )
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *drop, *command]
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; this user is tested already")
 @WAYS
 def test_attacks_as_a_normal_user(folder: Path, forks: bool) -> None:
-    if not (shutil.which("setpriv") and shutil.which("unshare")):
-        pytest.skip("setpriv and unshare (util-linux) are needed to become another user")
-    home = folder / "home"
-    home.mkdir()
-    os.chown(home, 12345, 12345)
-    folder.chmod(0o755)
-    code = f"""
-        import asyncio, sys
-        sys.path.insert(0, {str(REPOSITORY)!r})
-        from pathlib import Path
-        from tests.kernels.test_sandbox import attacked
-        asyncio.run(attacked(Path({str(home)!r}, "kernels"), forks={forks}))
-        print("contained")
-    """
-    done = subprocess.run(
-        as_user([sys.executable, "-c", textwrap.dedent(code)], home),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd="/",
-    )
-    assert done.stdout == "contained\n", done.stderr
-    shutil.rmtree(home)
+    contained_as_user("test_sandbox", "attacked", {"forks": forks}, folder, seconds=120)
 
 
 def test_a_users_file_is_shown_read_only(root: Path, tmp_path: Path) -> None:
