@@ -32,8 +32,6 @@ from .zygote import Zygote
 _INSIDE = "/opt/kowalski/preludes"
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OPENING_SECONDS = 60.0
-_LATE_SECONDS = 1.0
-"""How long to wait for outputs that come after a cell's end: code may keep a kernel busy beyond it."""
 _SAID = 2000
 _FLOOD = 256 << 20
 """Characters of a cell's output from which on its kernel is ended."""
@@ -73,6 +71,7 @@ class ForeignKernel(ChildKernel):
         self._limiter: Limiter | None = None
         self._has_error = False
         self._barrier = ""
+        self._is_late = False
 
     @property
     def forks(self) -> bool:
@@ -230,27 +229,41 @@ class ForeignKernel(ChildKernel):
             self._kill("it sent far more output than it may")
 
     def _complete(self) -> None:
-        """Wait for outputs that come after the end, where a kernel sends such: until it has answered once more."""
-        if self._kind.late_outputs and self._client is not None:
-            if not self._barrier:
-                if self._deadline is not None:
-                    self._deadline.cancel()
-                self._barrier = self._client.send("shell", "kernel_info_request", {})
-                asyncio.get_running_loop().call_later(_LATE_SECONDS, self._end_barrier, self._barrier)
+        """Wait for outputs that come after the end, where a kernel sends such (see `_on_message`)."""
+        if not self._kind.late_outputs or self._client is None:
+            self._finish()
+        elif self._barrier:
+            self._is_late = True
         else:
-            self._finish()
+            self._raise_barrier()
 
-    def _end_barrier(self, barrier: str) -> None:
-        """End the wait for late outputs, if it is still that one."""
-        if barrier == self._barrier:
-            self._barrier = ""
-            self._finish()
+    def _raise_barrier(self) -> None:
+        assert self._client is not None  # noqa: S101 - a cell is running
+        self._is_late = False
+        self._barrier = self._client.send("shell", "kernel_info_request", {})
+
+    def _finish(self) -> None:
+        self._barrier = ""
+        super()._finish()
+
+    def _on_deadline(self) -> None:
+        if self._barrier:
+            self._finish()  # the cell itself was in time
+        else:
+            super()._on_deadline()
 
     def _on_message(self, channel: str, message: dict[str, Any]) -> None:
+        """Take a message. A cell is over when the kernel has answered once more and no output came before that answer.
+
+        One answer is not enough: a kernel that writes its outputs in a task of its own answers in the middle of them.
+        """
         super()._on_message(channel, message)
         parent = message["parent_header"].get("msg_id")
         if self._barrier and parent == self._barrier and message["content"].get("execution_state") == "idle":
-            self._end_barrier(self._barrier)
+            if self._is_late:
+                self._raise_barrier()
+            else:
+                self._finish()
 
     @property
     def _timed_out(self) -> bool:

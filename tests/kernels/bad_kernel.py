@@ -23,6 +23,7 @@ class Kernel:
     def __init__(self, way: str, info: dict[str, Any]) -> None:
         self.way = way
         self.key = info["key"].encode()
+        self.late: list[tuple[str, Any]] = []
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.sockets = {}
         kinds = {"shell": zmq.ROUTER, "iopub": zmq.PUB, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "hb": zmq.REP}
@@ -64,6 +65,8 @@ class Kernel:
         if kind == "execute_request" and content["code"] == "go":
             self.go(to, header)
             return
+        if self.late:
+            self.print(*self.late.pop(0))
         self.send(channel, to, kind.replace("request", "reply"), {"status": "ok", "execution_count": 1}, parent=header)
         self.publish("status", {"execution_state": "idle"}, header)
 
@@ -121,6 +124,11 @@ class Kernel:
         self.publish("no_such_message", {}, header)
         self.print("\ud800 lone", header)
         self.print("after\n", header)
+        self.finish(to, header)
+
+    def go_is_late(self, to: list[bytes], header: Any) -> None:
+        """Answer what is asked next in the middle of the outputs."""
+        self.late = [(f"late {number}\n", header) for number in range(4)]
         self.finish(to, header)
 
     def go_replies_twice(self, to: list[bytes], header: Any) -> None:

@@ -140,3 +140,16 @@ def test_one_that_the_user_chose_and_that_is_not_there(root: Path) -> None:
                 pass
 
     asyncio.run(scenario())
+
+
+def test_outputs_that_come_after_the_end_belong_to_their_cell(
+    bad: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bad, "late_outputs", True)
+
+    async def scenario() -> None:
+        async with started(bad, "is_late", root) as session:
+            assert (await session("go")).status == "ok"
+            assert session.text() == "before\nlate 0\nlate 1\nlate 2\nlate 3\n"
+
+    asyncio.run(scenario())
