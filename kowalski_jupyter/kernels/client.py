@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import itertools
-import json
-import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import zmq
-from jupyter_client._version import protocol_version
 from jupyter_client.connect import KernelConnectionInfo
+
+from .prelude.messages import BadMessageError, Messages
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Called with ``(channel, message)``."""
 
-_DELIMITER = b"<IDS|MSG>"
 _NEVER = 1_000_000_000
 """Milliseconds before a broken connection is made again: never, in a kernel's life.
 
@@ -40,9 +35,6 @@ def valid(text: str) -> str:
 class KernelClient:
     """Sends requests to a kernel and hands every message that comes to `on_message`.
 
-    It packs and signs messages itself (https://jupyter-client.readthedocs.io/en/stable/messaging.html): Jupyter's
-    `Session` takes as long for one as everything else here together, and each turn has two.
-
     A kernel runs code that nobody vouches for: a message that is not properly signed or not JSON is
     dropped, and a broken connection is never made again, since the sockets' paths are the kernel's.
     """
@@ -51,9 +43,7 @@ class KernelClient:
         self, context: zmq.Context[zmq.Socket[bytes]], info: KernelConnectionInfo, on_message: OnMessage
     ) -> None:
         self._on_message = on_message
-        self._key = cast("bytes", info["key"])
-        self._session = uuid.uuid4().hex
-        self._numbers = itertools.count(1)
+        self._messages = Messages(cast("bytes", info["key"]), "run")
         self._loop = asyncio.get_running_loop()
         self._context = context
         kinds = {"shell": zmq.DEALER, "control": zmq.DEALER, "iopub": zmq.SUB}
@@ -61,18 +51,9 @@ class KernelClient:
 
     def send(self, channel: str, message_type: str, content: Mapping[str, Any]) -> str:
         """Send a request and return its id. A kernel that is gone is sent nothing: its end is told to who waits."""
-        name = f"{self._session}_{next(self._numbers)}"
-        header = {
-            "msg_id": name,
-            "msg_type": message_type,
-            "username": "run",
-            "session": self._session,
-            "date": datetime.now(UTC).isoformat(),
-            "version": protocol_version,
-        }
-        parts = [_packed(part) for part in (header, {}, {}, content)]
+        name, parts = self._messages.pack(message_type, content)
         with contextlib.suppress(zmq.Again):
-            self._sockets[channel].send_multipart([_DELIMITER, self._signature(parts), *parts])
+            self._sockets[channel].send_multipart(parts)
         # Sending may have swallowed the edge that tells of an arrival.
         self._loop.call_soon(self._receive, channel)
         return name
@@ -107,31 +88,9 @@ class KernelClient:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            try:
-                message = self._read(frames)
-            except (ValueError, LookupError, TypeError, RecursionError):
-                continue  # whatever a hostile message makes of itself
-            self._on_message(channel, message)
+            with contextlib.suppress(BadMessageError):
+                self._on_message(channel, self._messages.read(frames)[1])
         self._loop.call_soon(self._receive, channel)
-
-    def _read(self, frames: list[bytes]) -> dict[str, Any]:
-        """Return a message that is well signed and well formed. Raises what JSON raises, or LookupError."""
-        signature, *parts = frames[frames.index(_DELIMITER) + 1 :][:5]
-        if not hmac.compare_digest(signature, self._signature(parts)):
-            raise ValueError("not signed by the kernel")
-        header, parent, metadata, content = map(json.loads, parts)
-        if not isinstance(content, dict) or not isinstance(parent, dict):
-            raise TypeError("not a message")
-        kind = header["msg_type"]
-        return {"msg_type": kind, "parent_header": parent, "metadata": metadata, "content": content}
-
-    def _signature(self, parts: list[bytes]) -> bytes:
-        return hmac.digest(self._key, b"".join(parts), "sha256").hex().encode()
-
-
-def _packed(part: Mapping[str, Any]) -> bytes:
-    # "replace" is for lone surrogates, which Python strings may hold and other languages' may not.
-    return json.dumps(part, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _descriptor(socket: zmq.Socket[bytes]) -> int:

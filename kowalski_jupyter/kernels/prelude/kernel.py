@@ -11,19 +11,20 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import zmq
 from ipykernel.ipkernel import IPythonKernel
-from jupyter_client.session import Session
 from traitlets import Type
+from zmq.eventloop.zmqstream import ZMQStream
 
 from .calls import Calls
 from .history import History
 from .interrupts import interrupts
 from .load import load
+from .messages import BadMessageError, Messages
 from .namespace import Finished, Namespace
 from .output import Descriptors, Recorder, Rich, Stream
 from .shell import Compiler, Hook, Shell
@@ -49,15 +50,21 @@ class RunKernel(IPythonKernel):
 
     Besides Jupyter's messages it takes one ``load_request``, which brings the data, the way to the run,
     and the limits, and must come before the first cell; and before that a ``recall_request`` for each cell that
-    the run's code ran in a kernel that has died.
+    the run's code ran in a kernel that has died. These and cells take a short way past ipykernel's dispatch.
     """
 
     shell_class = Type(Shell)
     compiler_class = Type(Compiler)
-    msg_types = [*IPythonKernel.msg_types, "load_request", "recall_request"]  # noqa: RUF012 - as ipykernel has it
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, messages: Messages, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
+        self._messages = messages
+        self._request: Mapping[str, Any] = {}
+        self._own: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "execute_request": self._execute,
+            "load_request": self._load,
+            "recall_request": self._recall,
+        }
         self._pid = os.getpid()
         self._shell = cast("Shell", self.shell)
         self._cells = 0
@@ -77,9 +84,29 @@ class RunKernel(IPythonKernel):
         warnings.filterwarnings("ignore", message="To exit: use")
         interrupts.install()
 
-    async def load_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
+    async def dispatch_shell(self, msg: Sequence[zmq.Frame], *args: Any, **options: Any) -> None:
+        """Answer a request. Called by ipykernel, for one after the other."""
+        try:
+            identities, request = self._messages.read([frame.bytes for frame in msg])
+        except BadMessageError:
+            return
+        answer = self._own.get(request["msg_type"])
+        if answer is None:
+            await super().dispatch_shell(msg, *args, **options)
+            return
+        self.set_parent(identities, request, "shell")  # type: ignore[no-untyped-call]
+        self._request = request["header"]
+        content = await answer(request["content"])
+        if os.getpid() != self._pid:
+            os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
+        kind = request["msg_type"].replace("request", "reply")
+        _, parts = self._messages.pack(kind, content, parent=self._request)
+        stream = cast("ZMQStream", self.shell_stream)
+        stream.socket.send_multipart([*identities, *parts])
+        stream.flush(zmq.POLLIN)  # to send may have swallowed the edge that tells of an arrival
+
+    async def _load(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Take the run's data, socket and limits."""
-        content = parent["content"]
         try:
             self.recorder.limit = content["limits"]["output"]
             self.recorder.end_cell()
@@ -88,27 +115,25 @@ class RunKernel(IPythonKernel):
             self._namespace = Namespace(self._shell.user_ns, calls, content["functions"], self._history)
             self._namespace.install(values)
             _set_limits(content["limits"])
-            reply: dict[str, Any] = {"status": "ok"}
         except Exception as error:  # noqa: BLE001 - whatever it is, the user has to read it
-            reply = {"status": "error", "evalue": describe(error)}
-        self._reply(stream, "load_reply", reply, parent, ident)
+            return {"status": "error", "evalue": describe(error)}
+        return {"status": "ok"}
 
-    async def recall_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
+    async def _recall(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Take an earlier cell into the history."""
-        content = parent["content"]
         self._cells += 1
         self._history.write(content["output"], 0)
         self._history.end_cell(self._cells, content["code"])
-        self._reply(stream, "recall_reply", {"status": "ok"}, parent, ident)
+        return {"status": "ok"}
 
-    async def execute_request(self, stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:
-        """Run one cell and reply when it has ended.
+    async def _execute(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one cell.
 
         Each message costs both sides two threads' wake-ups, and most cells are short. So the last outputs go with the
         reply, which says how many were published before it, and there is no status.
         """
         started = time.perf_counter()
-        code = parent["content"]["code"]
+        code = content["code"]
         self._cells += 1
         cast("Compiler", self._shell.compile).cell = self._cells
         if self._namespace:
@@ -116,7 +141,7 @@ class RunKernel(IPythonKernel):
         self.recorder.start_cell()
         error = await self._run(code)
         if os.getpid() != self._pid:
-            os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
+            return {}
         self._descriptors.drain()
         last_outputs: list[dict[str, Any]] = []
         self._last_outputs = last_outputs
@@ -124,7 +149,7 @@ class RunKernel(IPythonKernel):
         self._last_outputs = None
         published, self._published = self._published, 0
         self._history.end_cell(self._cells, code)
-        reply = {
+        return {
             "status": "ok" if error is None else "error",
             "execution_count": self._cells,
             "ename": "" if error is None else type(error).__name__,
@@ -133,10 +158,6 @@ class RunKernel(IPythonKernel):
             "outputs": last_outputs,
             "published": published,
         }
-        self._reply(stream, "execute_reply", reply, parent, ident)
-
-    def _reply(self, stream: Any, message: str, content: dict[str, Any], parent: Any, ident: Any) -> None:
-        cast("Session", self.session).send(stream, message, content, parent, ident=ident)
 
     async def _run(self, code: str) -> BaseException | None:
         """Run `code`, with its outputs and its error recorded; return the error."""
@@ -178,13 +199,8 @@ class RunKernel(IPythonKernel):
             self._last_outputs.append({"msg_type": message, "content": content, "metadata": metadata})
             return
         self._published += 1
-        parent = self.get_parent("shell")  # type: ignore[no-untyped-call]
-        cast("Session", self.session).send(self.iopub_socket, message, content, parent, ident=b"", metadata=metadata)
-
-    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        request = parent or self.get_parent(channel)  # type: ignore[no-untyped-call]
-        if status != "busy" and request.get("header", {}).get("msg_type") != "execute_request":
-            super()._publish_status(status, channel, parent)  # type: ignore[no-untyped-call]
+        _, parts = self._messages.pack(message, content, parent=self._request, metadata=metadata)
+        cast("LockedSocket", self.iopub_socket).send_multipart(parts)
 
     def pre_handler_hook(self) -> None:
         """Leave SIGINT to `interrupts`."""

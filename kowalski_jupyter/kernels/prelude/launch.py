@@ -20,6 +20,7 @@ from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
 from .kernel import LockedSocket, RunKernel
+from .messages import Messages
 
 
 def main(arguments: list[str]) -> None:
@@ -50,9 +51,11 @@ async def _serve(connection: dict[str, str], ready: int) -> None:
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.cache_size = 0
     config.InteractiveShell.colors = "nocolor"
+    key = connection["key"].encode()
     kernel = RunKernel.instance(
+        messages=Messages(key, "kernel"),
         config=config,
-        session=Session(key=connection["key"].encode(), username="kernel"),
+        session=Session(key=key, username="kernel"),
         shell_stream=ZMQStream(bind(zmq.ROUTER, "shell"), IOLoop.current()),
         control_stream=ZMQStream(bind(zmq.ROUTER, "control"), control.io_loop),
         control_thread=control,
