@@ -123,12 +123,12 @@ async def run_until_killed(url: str, n: int, store: Path, root: Path, out: int, 
 
     def watch() -> None:
         nonlocal told
-        events = live.log.events
-        os.write(out, (json.dumps(events[-1].to_json()) + "\n").encode())
-        told += 1
-        if told == n:
-            # Before the one who waits for it hears of the event, and after the store has.
-            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
+        for event in live.log.events[told:]:  # none, where it is the devices that have changed
+            os.write(out, (json.dumps(event.to_json()) + "\n").encode())
+            told += 1
+            if told == n:
+                # Before the one who waits for it hears of the event, and after the store has.
+                asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
 
     service.watch(watch)
     live = service.start_run(RunRequest("What?", packed(root)))

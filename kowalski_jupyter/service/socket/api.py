@@ -6,9 +6,7 @@ the path. Closing the stream of a run cancels the run, unless it was detached.
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Sequence
 from typing import Literal
 
 from tornado.httpserver import HTTPServer
@@ -18,13 +16,12 @@ from tornado.web import Application, RequestHandler
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.kernels.folders import OwnedFolder
-from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
 from kowalski_jupyter.service.socket import devices
 from kowalski_jupyter.service.socket.handler import Handler
-from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, answer_line
+from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, batch_line
 from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
@@ -39,9 +36,8 @@ class _Streaming(Handler):
     """Base of what sends the events of a run."""
 
     async def stream(self, live: LiveRun, after: int = 0) -> None:
-        """Send the run's events: a line each, an empty line after each batch, at most ten batches a second.
+        """Send the run's events in batches, a line each, at most ten a second; a small answer comes with the last.
 
-        A small answer's value comes with the last batch.
         Ends early, without an error, when the other side has gone.
         """
         self.set_header("Content-Type", "application/x-ndjson")
@@ -49,17 +45,14 @@ class _Streaming(Handler):
         try:
             await self.flush()
             async for batch in live.log.follow(after):
-                if live.log.finished and live.answer is not None and len(live.answer.data) <= SMALL_ANSWER:
-                    self.write(answer_line(live.id, live.answer))
-                self.write(_lines(batch))
+                answer = live.answer if live.log.finished else None
+                if answer is not None and len(answer.data) > SMALL_ANSWER:
+                    answer = None
+                self.write(batch_line(live.id, batch, answer))
                 await self.flush()
                 await live.log.wait_finished(_PACE)
         except StreamClosedError:
             return
-
-
-def _lines(batch: Sequence[Event]) -> str:
-    return "".join(json.dumps(event.to_json()) + "\n" for event in batch) + "\n"
 
 
 class _Info(Handler):

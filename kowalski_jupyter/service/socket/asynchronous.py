@@ -10,7 +10,7 @@ import httpx
 
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.request import RunRequest
-from kowalski_jupyter.service.socket.wire import Address, Batches, SentAnswer, lost, read_answer, refusal, silence
+from kowalski_jupyter.service.socket.wire import Address, SentAnswer, lost, read_answer, read_batch, refusal, silence
 
 
 class AsyncServiceClient:
@@ -72,7 +72,5 @@ class AsyncServiceClient:
 
 
 async def _batches(response: httpx.Response, answers: dict[str, SentAnswer]) -> AsyncIterator[list[Event]]:
-    batches = Batches(answers)
     async for line in response.aiter_lines():
-        if batch := batches.feed(line):
-            yield batch
+        yield read_batch(line, answers)

@@ -16,12 +16,12 @@ from kowalski_jupyter.service.request import AgainRequest, RunRequest
 from kowalski_jupyter.service.socket.wire import (
     UNLIMITED,
     Address,
-    Batches,
     Info,
     SentAnswer,
     ServiceError,
     lost,
     read_answer,
+    read_batch,
     refusal,
     silence,
 )
@@ -209,7 +209,5 @@ class ServiceClient:
 
 
 def _batches(response: httpx.Response, answers: dict[str, SentAnswer]) -> Iterator[list[Event]]:
-    batches = Batches(answers)
     for line in response.iter_lines():
-        if batch := batches.feed(line):
-            yield batch
+        yield read_batch(line, answers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,6 @@ UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=4)
 SMALL_ANSWER = 64 << 10
 """Bytes of an answer that are sent with a run's last event, so that nobody has to ask for them."""
 
-_ANSWER = "answer_value"
-
 
 @dataclass(frozen=True, slots=True)
 class SentAnswer:
@@ -72,34 +70,20 @@ class SentAnswer:
             raise ServiceError(str(error)) from error
 
 
-def answer_line(run_id: str, answer: Value) -> str:
-    """Return the line by which an answer is sent after a run's last event."""
-    data = base64.b64encode(answer.data).decode()
-    return json.dumps({"type": _ANSWER, "run": run_id, "kind": answer.kind, "data": data}) + "\n"
+def batch_line(run_id: str, events: Sequence[Event], answer: Value | None) -> str:
+    """Return the line by which events are sent, with the run's answer if they are the last and it is small."""
+    said: dict[str, Any] = {"events": [event.to_json() for event in events]}
+    if answer is not None:
+        said["answer"] = {"run": run_id, "kind": answer.kind, "data": base64.b64encode(answer.data).decode()}
+    return json.dumps(said) + "\n"
 
 
-class Batches:
-    """Puts the lines of a stream of events together to the batches that the service sent.
-
-    Args:
-        answers: takes the answers that come with them, by run.
-    """
-
-    def __init__(self, answers: MutableMapping[str, SentAnswer]) -> None:
-        self._answers = answers
-        self._batch: list[Event] = []
-
-    def feed(self, line: str) -> list[Event]:
-        """Take a line; return the batch that it ends, or an empty list."""
-        if line:
-            said = json.loads(line)
-            if said["type"] == _ANSWER:
-                self._answers[said["run"]] = SentAnswer(said["kind"], base64.b64decode(said["data"]))
-            elif (event := from_json(said)) is not None:
-                self._batch.append(event)
-            return []
-        batch, self._batch = self._batch, []
-        return batch
+def read_batch(line: str, answers: MutableMapping[str, SentAnswer]) -> list[Event]:
+    """Return the events of a line of a stream; `answers` takes the answer that comes with them, by run."""
+    said = json.loads(line)
+    if answer := said.get("answer"):
+        answers[answer["run"]] = SentAnswer(answer["kind"], base64.b64decode(answer["data"]))
+    return [event for event in map(from_json, said["events"]) if event is not None]
 
 
 def read_answer(response: httpx.Response) -> SentAnswer:
