@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kowalski_jupyter.rlm.protocol.languages import fence_tag, language_of
@@ -18,8 +19,8 @@ _CLOSING = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})(?P<rest>.*)")
 _BACKTICKS = re.compile(r"`+")
 _GLUED_OPENING = re.compile(r"`{3,}(?P<tag>[\w{}.]+)[ \t]*")
 _LIST_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]")
-_FENCE = re.compile(r"```|~~~")
-_FENCE_OR_STRING = re.compile(r"```|~~~|\"\"\"|'''")
+_FENCE = ("```", "~~~")
+_FENCE_OR_STRING = (*_FENCE, '"""', "'''")
 _CODE_INDENT = 4  # columns that make a line indented code
 
 Span = tuple[int, int]
@@ -128,8 +129,8 @@ class Fence:
         return language_of(self.tag)
 
     @property
-    def special(self) -> re.Pattern[str]:
-        """What a line holds that cannot go to `take_plain`."""
+    def special(self) -> Sequence[str]:
+        """What a line holds that cannot go to `take_plain`: any of these."""
         return _FENCE if self.strings is None else _FENCE_OR_STRING
 
     def code(self, line: str = "") -> str:

@@ -62,7 +62,7 @@ _MARK = re.compile(
 )
 _MARK_START = re.compile(r"<(?:/?(?:th|re|to)|\|)|\[/?THINK\]", re.IGNORECASE)
 _TOOL_END = "_call>"
-_SPECIAL = re.compile(r"```|~~~|<|\[")  # what a mark or a fence begins with
+_SPECIAL = ("<", "[", "```", "~~~")  # what a mark or a fence begins with
 
 
 class ReplyStream:
@@ -162,17 +162,22 @@ class ReplyStream:
 
     def _take_lines(self, text: str) -> None:
         """Take whole lines. Runs of lines that cannot hold anything special are taken at once."""
-        position = 0
-        while position < len(text):
-            found = (self._fence.special if self._fence else _SPECIAL).search(text, position)
-            start = max(position, text.rfind("\n", position, found.start()) + 1) if found else len(text)
-            if start > position:
-                plain = text[position:start]
-                self._fence.take_plain(plain) if self._fence else self._text.append(plain)
-            position = start
-            if found:
-                position = text.index("\n", found.start()) + 1
-                self._take_line(text[start : position - 1])
+        plain: list[str] = []
+        for line in text.split("\n")[:-1]:
+            for mark in self._fence.special if self._fence else _SPECIAL:
+                if mark in line:
+                    self._take_plain(plain)
+                    plain = []
+                    self._take_line(line)
+                    break
+            else:
+                plain.append(line)
+        self._take_plain(plain)
+
+    def _take_plain(self, lines: list[str]) -> None:
+        if lines:
+            plain = "\n".join(lines) + "\n"
+            self._fence.take_plain(plain) if self._fence else self._text.append(plain)
 
     def _take_line(self, line: str) -> None:
         rest: str | None = line
@@ -188,7 +193,7 @@ class ReplyStream:
         if "<" not in line and "[" not in line:
             self._take_line_end(line)
             return
-        marks = _marks(line, in_prose=self._kind == "prose") if _MARK_START.search(line) else ()
+        marks = _marks(line, in_prose=self._kind == "prose") if _may_hold_mark(line) else ()
         last_close = max((match.start() for match in marks if match["close"]), default=-1)
         position = 0
         for match in marks:
@@ -266,6 +271,12 @@ class ReplyStream:
 def _code(fence: Fence, *, closed: bool, line: str = "") -> Segment:
     """Return the segment of a block; `line` is the one that has not ended yet."""
     return Segment("code", fence.code(line), fence.language, fence.tag, closed)
+
+
+def _may_hold_mark(line: str) -> bool:
+    """Return whether a line is worth to be searched for marks, which takes ten times as long."""
+    said = line.lower()
+    return "think" in said or "thought" in said or "reasoning" in said or "tool_call" in said or "<|" in said
 
 
 def _marks(line: str, *, in_prose: bool) -> list[re.Match[str]]:
