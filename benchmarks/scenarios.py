@@ -5,7 +5,7 @@ The scripted model answers at once (sub-calls of the batch: after 50 ms), so wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import nan
@@ -39,7 +39,7 @@ class Trial:
     @property
     def gaps(self) -> list[float]:
         """From the end of each root reply to the arrival of the next root request."""
-        return [after.started - (before.ended or after.started) for before, after in pairwise(self.root)]
+        return _gaps(self.root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,10 @@ WARM = (
         target=5,
     ),
 )
-SEQUENCE = (Figure("sub-call, of 100 in sequence", "ms", lambda t: 1e3 * _span(t) / (CALLS - 1), target=1),)
+SEQUENCE = (
+    Figure("sub-call, of 100 in sequence, with the server", "ms", lambda t: 1e3 * _span(t) / (CALLS - 1), 1.5),
+    Figure("sub-call gap: reply to next request", "ms", lambda t: 1e3 * median(_gaps(t.subcalls)), target=1),
+)
 BATCH = (
     Figure("batch of 100 x 50 ms, within its turn", "s", lambda t: t.gaps[0], target=0.2),
     Figure("batch of 100 x 50 ms, at the server", "s", lambda t: (t.subcalls[-1].ended or 0) - t.subcalls[0].started),
@@ -166,6 +169,11 @@ CONTEXT = (
     Figure("100 MB context, whole run of four turns", "s", lambda t: t.answered - t.asked),
 )
 MEMORY = (Figure("100 MB context, memory added at most", "MB", lambda t: t.added_memory / MEGABYTE, target=150),)
+
+
+def _gaps(requests: Sequence[Request]) -> list[float]:
+    """From the end of each reply to the arrival of the next request."""
+    return [after.started - (before.ended or after.started) for before, after in pairwise(requests)]
 
 
 def _span(trial: Trial) -> float:

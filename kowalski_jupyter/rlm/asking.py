@@ -33,6 +33,7 @@ async def ask(
     emit: Callable[[Event], None],
     languages: Collection[str] = (),
     on_block: Callable[[Block], None] | None = None,
+    on_opened: Callable[[str], None] = lambda _: None,
     several: bool = False,
 ) -> Asked:
     """Stream one reply.
@@ -47,6 +48,7 @@ async def ask(
         on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
             would be written without having seen its output, so the stream is closed when any comes. A reply that is
             lost after its block was whole is not asked for again.
+        on_opened: called with the language of such a block while it is being written, with every line.
         several: call `on_block` with further blocks too, as long as each is in another language than the one before.
 
     Raises:
@@ -55,7 +57,7 @@ async def ask(
     started = time.monotonic()
     usage: Usage | None = None
     finish_reason = ""
-    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block)
+    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block, on_opened)
     try:
         async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
@@ -94,6 +96,7 @@ class _Coming:
         emit: Callable[[Event], None],
         blocks: _WholeBlocks,
         on_block: Callable[[Block], None] | None,
+        on_opened: Callable[[str], None],
     ) -> None:
         self.pieces: list[str] = []
         self.thoughts: list[str] = []
@@ -101,6 +104,7 @@ class _Coming:
         self._turn = turn
         self._emit = emit
         self._on_block = on_block
+        self._on_opened = on_opened
         self._scanner = ReplyStream()
 
     def has_enough(self, delta: Delta) -> bool:
@@ -126,6 +130,8 @@ class _Coming:
         found = [*self.blocks.new(self._scanner.ended)]
         for block in found:
             self._on_block(block)
+        if self.blocks.may_run(self._scanner.opened):
+            self._on_opened(self._scanner.opened)
         return bool(found)
 
 
@@ -147,6 +153,10 @@ class _WholeBlocks:
     def begin_anew(self) -> None:
         """Look at another reply, of which none has run yet."""
         self._looked_at = 0
+
+    def may_run(self, language: str) -> bool:
+        """Return whether a block in a language would run if it came next."""
+        return not self.enough and language in self._languages and language != self.last
 
     def new(self, ended: Sequence[Segment]) -> Iterator[Block]:
         """Yield those that have come since the last time; `ended` are the segments whose end has been seen."""

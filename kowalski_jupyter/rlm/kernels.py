@@ -59,6 +59,7 @@ class RunKernels:
         self._emit = emit
         self._events = events
         self._running: dict[str, Kernel] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Start the one for Python, and see which others there are. Raises KernelError if it does not start."""
@@ -98,19 +99,39 @@ class RunKernels:
         """Where code finds what the user has mounted for this run: the same places in every language."""
         return self._running[MAIN].mounts
 
+    def prepare(self, language: str) -> None:
+        """Start the kernel of a language that is about to be used. Why it cannot be had is told when it is used."""
+        if language not in self._running and language not in self._starting:
+            self._starting[language] = task = asyncio.create_task(self._acquire(language))
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def stop(self) -> None:
+        """Tell of no more kernels: what is still starting is given up."""
+        for task in self._starting.values():
+            task.cancel()
+
     async def close(self) -> None:
         """Close all of them."""
+        self.stop()
+        await asyncio.gather(*self._starting.values(), return_exceptions=True)
         kernels, self._running = [*self._running.values()], {}
         await asyncio.gather(*(kernel.close() for kernel in kernels))
 
     async def _kernel(self, language: str) -> Kernel:
         if language not in self._running:
+            self.prepare(language)
+            await asyncio.shield(self._starting[language])
+        return self._running[language]
+
+    async def _acquire(self, language: str) -> None:
+        try:
             kernel = await self._kernels.acquire(
                 language, data=self._data, calls=self._calls, functions=self._functions, access=self._access
             )
-            self._running[language] = kernel
-            self._emit(KernelReady(language, kernel.sandbox))
-        return self._running[language]
+        finally:
+            self._starting.pop(language, None)
+        self._running[language] = kernel
+        self._emit(KernelReady(language, kernel.sandbox))
 
 
 def past_cells(events: Sequence[Event], *, died: str) -> list[PastCell]:

@@ -138,6 +138,7 @@ class Loop:
                 emit=self._emit,
                 languages=self._kernels.languages,
                 on_block=start,
+                on_opened=self._kernels.prepare,
                 several=self._several,
             )
             reply = parse_reply(

@@ -149,6 +149,8 @@ class Run:
             if not isinstance(failure, (ModelError, KernelError, OSError)):
                 raise
         finally:
+            if self._kernels is not None:
+                self._kernels.stop()
             self._emit(ev.RunFinished(state, error, budget.seconds - begun))
             if self._parent is None:
                 budget.stop_clock()

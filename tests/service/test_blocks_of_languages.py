@@ -14,7 +14,7 @@ from tests.kernels.languages import need
 from tests.service.conftest import Desk
 from tests.service.test_resume import NOTES as DATA
 from tests.service.test_resume import ask, ended, packed, service_on, value
-from tests.support.scripted_server import ScriptedServer
+from tests.support.scripted_server import Reply, ScriptedServer
 
 Open = Callable[..., Desk]
 NOTES = "one apple\ntwo apples\n"
@@ -80,6 +80,17 @@ def test_a_reply_may_hold_blocks_of_several_languages(open_desk: Open, installed
     assert "3" in told
     assert [event.code for event in kinds(outcome.events, "cell_started")][:2] == ["share('n', 3)", "shared n"]
     assert "second" not in told
+
+
+def test_a_kernel_starts_while_its_first_block_is_being_written(
+    open_desk: Open, installed: Callable[..., None]
+) -> None:
+    installed("bash")
+    with ScriptedServer([Reply("Look:\n```bash\ngrep ", fault="stall")]) as server:
+        desk = open_desk(server)
+        with desk.client.run(desk.request("How many?", {"notes": NOTES})) as batches:
+            ready = (event.language for batch in batches for event in kinds(batch, "kernel_ready"))
+            assert [next(ready), next(ready)] == ["python", "bash"]
 
 
 def test_a_block_after_one_that_failed_is_not_run(open_desk: Open, installed: Callable[..., None]) -> None:

@@ -126,6 +126,11 @@ class ReplyStream:
         return self._segments
 
     @property
+    def opened(self) -> str:
+        """The language of the block that is being written, as far as `ended` has seen; empty if there is none."""
+        return self._fence.language if self._fence else ""
+
+    @property
     def segments(self) -> list[Segment]:
         """The segments so far, the one that is still growing included, in linear time. None is blank prose."""
         self._take_arrived()
