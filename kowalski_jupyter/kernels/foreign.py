@@ -82,7 +82,7 @@ class ForeignKernel(ChildKernel):
         """Start the process and wait until it answers; see `ChildKernel.start`."""
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
-        await asyncio.to_thread(self._kind.prepare)
+        await asyncio.to_thread(self._kind.prepare, self._installed.argv)
         self._make_folder()
         command = self._kind.command(self._installed.argv, self._limits)
         if self._installed.direct:
