@@ -37,40 +37,59 @@ kowalskiGuard.start();
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
-_failed: set[Path] = set()
+_failed: set[str] = set()
 
 
-def path_of(java: str, jar: str) -> Path:
-    """Return where the archive is, or would be, for the JDK of the program `java` and a kernel's `jar`."""
-    places = [Path(java).resolve().parent.parent / "lib" / "modules", Path(jar)]
-    facts = [(place.stat().st_size, place.stat().st_mtime_ns) if place.exists() else () for place in places]
-    which, state = (hashlib.sha256(repr(said).encode()).hexdigest()[:12] for said in (places, facts))
-    return platformdirs.user_cache_path("kowalski-jupyter") / f"java-{which}-{state}.jsa"
+class Archive:
+    """The archive for the JDK of the program `java` and a kernel's `jar`. Both have to exist.
 
-
-def make(path: Path, command: Sequence[str], environment: Mapping[str, str], cells: Sequence[str]) -> None:
-    """Make the archive `path`, if it is not there, by `cells` of the kernel that `command` starts. Takes some seconds.
-
-    A kernel needs no archive, so what goes wrong is said in the log alone, and not tried again by this process.
+    The name of its file says what it was made from and how long it is: a JVM looks at neither its end nor its middle,
+    and crashes where a part is missing.
     """
-    with _lock:
-        if path.exists() or path in _failed:
-            return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="java-", dir=path.parent) as folder:
-                made = Path(folder, "archive")
-                _run(folder, [command[0], f"-XX:ArchiveClassesAtExit={made}", *command[1:]], environment, cells)
-                made.chmod(0o644)
-                made.replace(path)
-        except (OSError, ValueError, subprocess.SubprocessError, zmq.ZMQError) as error:
-            _failed.add(path)
-            _log.warning("Java's kernel starts slower than it could, as no archive of its classes was made: %s", error)
-        else:
-            which = path.name.rpartition("-")[0]
-            for old in path.parent.glob(f"{which}-*.jsa"):
-                if old != path:
-                    old.unlink(missing_ok=True)
+
+    def __init__(self, java: str, jar: str) -> None:
+        places = [Path(java).resolve().parent.parent / "lib" / "modules", Path(jar)]
+        facts = [(place.stat().st_size, place.stat().st_mtime_ns) if place.exists() else () for place in places]
+        self._folder = platformdirs.user_cache_path("kowalski-jupyter")
+        self._which, self._state = (hashlib.sha256(repr(said).encode()).hexdigest()[:12] for said in (places, facts))
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is; None if there is none that is whole."""
+        return next((file for file in self._files(self._state) if file.stem.endswith(f"-{_size(file)}")), None)
+
+    def make(self, command: Sequence[str], environment: Mapping[str, str], cells: Sequence[str]) -> None:
+        """Make it, if it is not there, by `cells` of the kernel that `command` starts. Takes some seconds.
+
+        A kernel needs no archive, so what goes wrong is said in the log alone, and not tried again by this process.
+        """
+        with _lock:
+            if self._state in _failed or self.path is not None:
+                return
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(prefix="java-", dir=self._folder) as folder:
+                    made = Path(folder, "archive")
+                    _run(folder, [command[0], f"-XX:ArchiveClassesAtExit={made}", *command[1:]], environment, cells)
+                    made.chmod(0o644)
+                    for older in self._files("*"):
+                        older.unlink(missing_ok=True)
+                    made.replace(self._folder / f"java-{self._which}-{self._state}-{_size(made)}.jsa")
+            except (OSError, ValueError, subprocess.SubprocessError, zmq.ZMQError) as error:
+                _failed.add(self._state)
+                _log.warning(
+                    "Java's kernel starts slower than it could, as no archive of its classes was made: %s", error
+                )
+
+    def _files(self, state: str) -> list[Path]:
+        return [*self._folder.glob(f"java-{self._which}-{state}-*.jsa")]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # another process was faster
+        return -1
 
 
 def _run(folder: str, command: Sequence[str], environment: Mapping[str, str], cells: Sequence[str]) -> None:

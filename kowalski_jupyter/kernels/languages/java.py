@@ -16,7 +16,7 @@ import platformdirs
 from kowalski_jupyter.kernels.base import FUNCTIONS, KernelError, Limits
 from kowalski_jupyter.kernels.sandbox import Mount
 
-from .archive import make, path_of
+from .archive import Archive
 from .language import PRELUDES, Language, Opening, Shown, first_line
 
 OLDEST = 17
@@ -59,9 +59,9 @@ class Java(Language):
         jar = _jar(argv)
         if not jar:
             return [program, *rest]
-        archive = path_of(program, jar)
+        archive = Archive(program, jar).path
         flags = [
-            *([f"{_ARCHIVE}{archive}"] if archive.exists() else []),
+            *([f"{_ARCHIVE}{archive}"] if archive else []),
             f"-Xmx{limits.memory * 3 // 4 >> 20}m",
             f"-XX:MaxDirectMemorySize={limits.memory // 8 >> 20}m",
             "-XX:TieredStopAtLevel=1",
@@ -85,7 +85,7 @@ class Java(Language):
             limits = Limits()
             command = self.command(argv, limits)
             cells = [self.opening(Opening("", "", FUNCTIONS, ())), 'System.out.println("6 * 7");', self.trial]
-            make(path_of(command[0], jar), command, self.environment(limits), cells)
+            Archive(command[0], jar).make(command, self.environment(limits), cells)
 
     def process_limits(self, limits: Limits, data: int) -> Mapping[str, int]:
         """Leave the JVM room besides the heap."""
