@@ -273,17 +273,17 @@ EXCESSES: tuple[Excess, ...] = (
     Excess("the disk, in shared memory", "use_disk", ("/dev/shm",), most=64),
     Excess("time", "use_time", seconds=1),
     Excess("output", "use_output", seconds=1),
+    Excess("the depth of folders", "use_depth", most=100_000, seconds=2),
     Excess("time, by many processes", "use_time_by_many", seconds=1, last=True),
-    Excess("patience: no interrupt stops it", "ignore_all", seconds=1, last=True),
+    Excess("patience: no interrupt stops it", "ignore_all", seconds=1),
     Excess("kill all there is", "kill_all", last=True),
-    Excess("the depth of folders", "use_depth", most=100_000, last=True),
     Excess("inodes", "use_inodes", ("/tmp/work",), most=300_000, last=True),
     Excess("inodes of shared memory", "use_inodes", ("/dev/shm",), most=300_000, last=True),
-    Excess("the stack", "use_stack", last=True),
-    Excess("memory, by one process", "use_memory", last=True),
-    Excess("memory, by many processes that keep their limits", "use_memory_by_many", last=True),
+    Excess("the stack", "use_stack", seconds=2),
+    Excess("memory, by one process", "use_memory"),
+    Excess("memory, by many processes that keep their limits", "use_memory_by_many", seconds=3, last=True),
     Excess("threads", "use_threads", most=120, last=True),
-    Excess("processes", "use_processes", most=120, last=True),
+    Excess("processes", "use_processes", most=120, seconds=2, last=True),
 )
 
 FILES: Mapping[str, str] = {
