@@ -7,6 +7,8 @@ thrown away with it. `Kernels` (pool.py) hands them out. The code in a kernel re
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,15 +71,29 @@ class PastCell:
     output: str
 
 
+CPU_SECONDS = 3000.0 * (os.cpu_count() or 1)
+"""What a hundred cells of 30 s take that keep all processors busy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one child kernel may use. Sizes in bytes, times in seconds."""
+    """What one child kernel may use. Sizes in bytes, times in seconds.
+
+    `cell_seconds` are those of the clock, for one cell. `cpu_seconds` are those of processors, of all processes and for
+    as long as the kernel lives: what code leaves running goes on between cells.
+    """
 
     memory: int = 4 << 30
     processes: int = 64
     disk: int = 512 << 20
     output: int = 1 << 20
     cell_seconds: float = 30.0
+    cpu_seconds: float = CPU_SECONDS
+
+    @property
+    def process_seconds(self) -> int:
+        """What the system lets each process have of `cpu_seconds`, should nobody have added them up: a bit more."""
+        return math.ceil(self.cpu_seconds) + 10
 
 
 @dataclass(frozen=True, slots=True)

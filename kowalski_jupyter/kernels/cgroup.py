@@ -70,6 +70,15 @@ class Cgroup:
                     return any(line.split()[0] == "oom_kill" and line.split()[1] != "0" for line in lines)
         return False
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the group has used."""
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                return int((folder / "cpuacct.usage").read_text()) / 1e9
+            with contextlib.suppress(OSError):
+                return int((folder / "cpu.stat").read_text().split()[1]) / 1e6  # its first line: usage_usec
+        return 0.0
+
     def remove(self) -> bool:
         """Remove the group, and return whether it is gone.
 
@@ -122,8 +131,8 @@ def _candidates() -> Iterator[list[Path]]:
         if kind == "cgroup"
         for option in options.split(",")
     }
-    if {"memory", "pids"} <= v1.keys() & paths.keys():
-        yield [v1[name] / paths[name].lstrip("/") for name in ("memory", "pids")]
+    if {"memory", "pids", "cpuacct"} <= v1.keys() & paths.keys():
+        yield [v1[name] / paths[name].lstrip("/") for name in ("memory", "pids", "cpuacct")]
     for root in (Path(place) for _, place, kind, *_ in mounts if kind == "cgroup2"):
         here = root / paths.get("", "/").lstrip("/")
         # A group with processes of its own passes no controllers on, so look above it.

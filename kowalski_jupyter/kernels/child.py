@@ -199,7 +199,8 @@ class ChildKernel:
         if group is not None:
             group.allow_memory(memory)
         if first is not None:
-            self._watch = Watch(first, alone=group is None, processes=self._limits.processes, on_excess=self._kill)
+            used = None if group is None else group.cpu_seconds
+            self._watch = Watch(first, used=used, limits=self._limits, on_excess=self._kill)
             self._watch.start(memory)
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
@@ -277,7 +278,13 @@ class ChildKernel:
 
     def _process_limits(self, data: int) -> dict[str, int]:
         limits = self._limits
-        confined = {"AS": limits.memory + data, "FSIZE": limits.disk, "NOFILE": 1024, "CORE": 0}
+        confined = {
+            "AS": limits.memory + data,
+            "FSIZE": limits.disk,
+            "NOFILE": 1024,
+            "CORE": 0,
+            "CPU": limits.process_seconds,
+        }
         if not self._unsandboxed:
             # Outside of a user namespace of its own, all of the user's processes would count.
             confined["NPROC"] = limits.processes

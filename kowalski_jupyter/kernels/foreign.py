@@ -29,7 +29,6 @@ from .provisioner import SandboxProvisioner
 from .sandbox import DATA, FOLDER, Mount, Python
 from .zygote import Zygote
 
-_INSIDE = "/opt/kowalski/preludes"
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OPENING_SECONDS = 60.0
 _SAID = 2000
@@ -82,22 +81,16 @@ class ForeignKernel(ChildKernel):
         """Start the process and wait until it answers; see `ChildKernel.start`."""
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
-        await asyncio.to_thread(self._kind.prepare)
+        await asyncio.to_thread(self._kind.prepare, self._installed.argv)
         self._make_folder()
         command = self._kind.command(self._installed.argv, self._limits)
         if self._installed.direct:
             command[0] = self._python
         reader, writer = os.pipe()
-        preludes = str(PRELUDES) if self._unsandboxed else _INSIDE
         self._provisioner = SandboxProvisioner(
             kernel_spec=KernelSpec(argv=[], language=self.language),
             limits=self._limits,
-            mounts=[
-                Mount(self._data, DATA),
-                Mount(PRELUDES, _INSIDE),
-                *self._toolchain(command),
-                *self._mounts,
-            ],
+            mounts=[Mount(self._data, DATA), *self._toolchain(command), *self._mounts],
             net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
@@ -107,7 +100,7 @@ class ForeignKernel(ChildKernel):
             options = await self._provisioner.pre_launch()
             # Only a kernel of our own needs what is installed for this Python.
             python = [self._python, "-I", *([] if self._installed.direct else ["-S"])]
-            options["cmd"] = [*python, f"{preludes}/launch.py", self._order(writer), *command]
+            options["cmd"] = [*python, str(PRELUDES / "launch.py"), self._order(writer), *command]
             try:
                 info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
             finally:
@@ -129,9 +122,13 @@ class ForeignKernel(ChildKernel):
 
     def _toolchain(self, command: Sequence[str]) -> list[Mount]:
         """Return what the kernel needs and the sandbox does not show yet."""
-        shown = [Path(mount.target) for mount in Python.probe(self._python).mounts()]
-        wanted = self._kind.mounts(command)
-        return [mount for mount in wanted if not any(Path(mount.target).is_relative_to(path) for path in shown)]
+        shown: list[Path] = [Path(mount.target) for mount in Python.probe(self._python).mounts()]
+        missing = []
+        for mount in (Mount(PRELUDES, str(PRELUDES)), *self._kind.mounts(command)):
+            if not any(Path(mount.target).is_relative_to(path) for path in shown):
+                missing.append(mount)
+                shown.append(Path(mount.target))
+        return missing
 
     def _order(self, ready: int) -> str:
         """Return what launch.py is told."""

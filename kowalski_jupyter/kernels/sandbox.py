@@ -100,14 +100,24 @@ class Python:
 
     def mounts(self) -> Iterator[Mount]:
         """Yield what has to be visible for this Python to run, and nothing else of a home it is in."""
-        for prefix in self.prefixes:
-            for place in dict.fromkeys((prefix, prefix.resolve())):
-                if place.parts[:2] != ("/", "usr"):
-                    for part in _PARTS:
-                        if (place / part).exists():
-                            yield Mount(place / part, str(place / part))
+        for place in self._places():
+            for part in _PARTS:
+                if (place / part).exists():
+                    yield Mount(place / part, str(place / part))
         if self.user_site:
             yield Mount(self.user_site, str(self.user_site))
+
+    def folders(self) -> list[Path]:
+        """Return folders that, where nothing but what `mounts` yields is visible, hold all of that."""
+        return [*self._places(), *([self.user_site] if self.user_site else [])]
+
+    def _places(self) -> list[Path]:
+        places = dict.fromkeys(place for prefix in self.prefixes for place in (prefix, prefix.resolve()))
+        return [
+            place
+            for place in places
+            if place.parts[:2] != ("/", "usr") and any((place / part).exists() for part in _PARTS)
+        ]
 
     def links(self) -> Iterator[tuple[str, str]]:
         """Yield ``(target, path)`` of the symbolic links from the executable to the real one."""
@@ -232,8 +242,13 @@ def _files(python: Python, mounts: Sequence[Mount], limits: Limits, within: str)
     # /tmp comes before whatever is mounted below it: a virtual environment may live there.
     line += ["--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", HOME, "--dir", WORK]  # noqa: S108
     shown = [Mount(Path("/etc", name), f"/etc/{name}") for name in _SETTINGS]
-    shown += [Mount(Path(__file__).parent / "prelude", PRELUDE), *python.mounts(), *mounts]
-    for mount in shown:
+    shown += [Mount(Path(__file__).parent / "prelude", PRELUDE), *python.mounts()]
+    if within and Path("/") not in python.folders():
+        # The zygote has just that in these folders. Each mount takes a millisecond.
+        for folder in ("/etc", PRELUDE, *map(str, python.folders())):
+            line += ["--ro-bind", folder, folder]
+        shown = []
+    for mount in (*shown, *mounts):
         if mount.source.exists():
             # A link to an absolute path leads elsewhere from within.
             source = f"{within}{mount.source.resolve()}" if within else str(mount.source)

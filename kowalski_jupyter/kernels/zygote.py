@@ -19,6 +19,7 @@ from pathlib import Path
 from . import seccomp
 from .base import KernelError
 from .cgroup import Cgroup
+from .languages.language import PRELUDES
 from .pipes import read_to_end
 from .sandbox import HOME, HOST, PRELUDE, WORK, Bubblewrap, Mount, Python, environment
 
@@ -27,6 +28,8 @@ HOLDER = ("/bin/sh", "-c", "echo; read -r _")
 """What bubblewrap starts in a forked kernel's sandbox: it says that all is set up, and stays until its input ends."""
 _INTERPRETER = 2
 """What a fork needs no more of a kernel's command line: ``python -I``."""
+_PROGRAMS = ("launch.py", "bash_kernel.py")
+"""What kernels in Python but for other languages run."""
 INFO = 3
 """The descriptor on which bubblewrap, started by a kernel's guard, tells of that process (as prelude/zygote.py has it).
 """
@@ -175,7 +178,9 @@ class Zygote:
             ours.setblocking(False)
             self._requests = ours
             reader, writer = os.pipe()
-            command = [self._python.executable, "-I", PRELUDE, "--zygote", str(theirs.fileno())]
+            programs = {str(PRELUDES / name): f"{HOST}{(PRELUDES / name).resolve()}" for name in _PROGRAMS}
+            options = ["--zygote", str(theirs.fileno()), json.dumps(programs)]
+            command = [self._python.executable, "-I", PRELUDE, *options]
             line = bubblewrap.zygote(command, python=self._python, info=writer)
             quiet = subprocess.DEVNULL
             try:

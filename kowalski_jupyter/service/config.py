@@ -15,7 +15,7 @@ from traitlets.config import LoggingConfigurable
 
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.routing.score import Weights
-from kowalski_jupyter.kernels.base import Limits
+from kowalski_jupyter.kernels.base import CPU_SECONDS, Limits
 from kowalski_jupyter.rlm.chat.prompts import PROFILES
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.service.finding import EMBEDDED, addresses
@@ -71,6 +71,11 @@ class Kowalski(LoggingConfigurable):
     timeout = Float(900.0, min=0.1, help="Seconds a run may take.").tag(config=True)
     temperature = Float(0.2, min=0.0, help="How freely replies are sampled.").tag(config=True)
     cell_timeout = Float(30.0, min=0.1, help="Seconds a code block may run, sub-calls not counted.").tag(config=True)
+    cpu_time = Float(
+        CPU_SECONDS,
+        min=1.0,
+        help="Seconds of processor time of all that one child kernel runs, between code blocks too.",
+    ).tag(config=True)
     memory = Float(4.0, min=0.5, help="Memory of one child kernel, in GiB.").tag(config=True)
     processes = Int(64, min=8, help="Processes and threads of one child kernel.").tag(config=True)
     spares = Int(1, min=0, help="Warm child kernels kept ready.").tag(config=True)
@@ -137,7 +142,12 @@ class Kowalski(LoggingConfigurable):
 
     def limits(self) -> Limits:
         """Return what one child kernel may use."""
-        return Limits(memory=int(self.memory * _GIB), processes=self.processes, cell_seconds=self.cell_timeout)
+        return Limits(
+            memory=int(self.memory * _GIB),
+            processes=self.processes,
+            cell_seconds=self.cell_timeout,
+            cpu_seconds=self.cpu_time,
+        )
 
     def room(self) -> Room:
         """Return how much is kept of the runs that have ended."""

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from kowalski_jupyter.kernels.base import Limits
-from kowalski_jupyter.kernels.sandbox import Mount
 
 from .language import PRELUDES, Form, Language, Opening, first_line
 
@@ -29,10 +28,6 @@ class Bash(Language):
     def environment(self, limits: Limits) -> Mapping[str, str]:
         """Say how much of a cell's output is wanted."""
         return {"KOWALSKI_OUTPUT": str(limits.output)}
-
-    def mounts(self, command: Sequence[str]) -> list[Mount]:
-        """Show what the functions of the prelude call."""
-        return [*super().mounts(command), Mount(PRELUDES, str(PRELUDES))]
 
     def called(self, name: str) -> str:
         """Return the name without what the shell does not take, and not one that it lives by (``PATH``, ``IFS`` …)."""

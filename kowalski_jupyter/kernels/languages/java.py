@@ -13,9 +13,10 @@ from pathlib import Path
 
 import platformdirs
 
-from kowalski_jupyter.kernels.base import KernelError, Limits
+from kowalski_jupyter.kernels.base import FUNCTIONS, KernelError, Limits
 from kowalski_jupyter.kernels.sandbox import Mount
 
+from .archive import Archive
 from .language import PRELUDES, Language, Opening, Shown, first_line
 
 OLDEST = 17
@@ -31,16 +32,15 @@ void volatile while true false null record yield
 _IMPORTS = "\n".join(
     f"import {name};"
     for name in (
-        "java.io.*",
-        "java.math.*",
-        "java.net.*",
         "java.nio.charset.StandardCharsets",
         "java.nio.file.*",
-        "java.util.*",
         "java.util.function.*",
         "java.util.stream.*",
+        "static kowalski.Kowalski.*",
     )
 )
+"""Besides what JJava imports itself: java.io, math, net, time, util, util.concurrent, util.regex."""
+_ARCHIVE = "-XX:SharedArchiveFile="
 
 
 class Java(Language):
@@ -56,10 +56,12 @@ class Java(Language):
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:
         """Start the kernel itself, with flags for a quick start and a small heap."""
         program, *rest = super().command(argv, limits)
-        jar = next((part for part in rest if part.endswith("jjava.jar")), None)
-        if jar is None:
+        jar = _jar(argv)
+        if not jar:
             return [program, *rest]
+        archive = Archive(program, jar).path
         flags = [
+            *([f"{_ARCHIVE}{archive}"] if archive else []),
             f"-Xmx{limits.memory * 3 // 4 >> 20}m",
             f"-XX:MaxDirectMemorySize={limits.memory // 8 >> 20}m",
             "-XX:TieredStopAtLevel=1",
@@ -72,13 +74,18 @@ class Java(Language):
         return [program, *flags, "-jar", jar, "{connection_file}"]
 
     def environment(self, limits: Limits) -> Mapping[str, str]:
-        """Show cells the run's functions, which are compiled already."""
+        """Show cells the run's functions, which are compiled already, and import them before anybody waits for it."""
         del limits
-        return {"JJAVA_CLASSPATH": str(_compiled())}
+        return {"JJAVA_CLASSPATH": str(_compiled()), "JJAVA_STARTUP_SCRIPT": _IMPORTS}
 
-    def prepare(self) -> None:
-        """Compile the run's functions, once for each version of them: each kernel would take a second for it."""
+    def prepare(self, argv: Sequence[str]) -> None:
+        """Compile the run's functions, and make an archive of the JVM's classes, each once on a machine."""
         _compiled()
+        if jar := _jar(argv):
+            limits = Limits()
+            command = self.command(argv, limits)
+            cells = [self.opening(Opening("", "", FUNCTIONS, ())), 'System.out.println("6 * 7");', self.trial]
+            Archive(command[0], jar).make(command, self.environment(limits), cells)
 
     def process_limits(self, limits: Limits, data: int) -> Mapping[str, int]:
         """Leave the JVM room besides the heap."""
@@ -90,11 +97,13 @@ class Java(Language):
         home = Path(command[0]).resolve().parent.parent
         shown = [] if home.parts[1] == "usr" else [Mount(home, str(home))]
         settings = [Mount(path, str(path)) for path in sorted(Path("/etc").glob("java*"))]
-        return [*super().mounts(command), *shown, *settings, Mount(_compiled(), str(_compiled()))]
+        archives = [Path(part.removeprefix(_ARCHIVE)) for part in command if part.startswith(_ARCHIVE)]
+        made = [Mount(path, str(path)) for path in (_compiled(), *archives)]
+        return [*super().mounts(command), *shown, *settings, *made]
 
     def opening(self, run: Opening) -> str:
-        """Import the functions, and declare each item with a type of its own."""
-        code = f"{_IMPORTS}\nimport static kowalski.Kowalski.*;\nkowalski.Kowalski.begin({_quoted(run.json())});"
+        """Tell the functions of their run, and declare each item with a type of its own."""
+        code = f"kowalski.Kowalski.begin({_quoted(run.json())});"
         if "llm_query" in run.functions:
             code += "\nimport static kowalski.Queries.*;"
         lines = [f"{_declared(item)};\nString {item.name}_file = {_quoted(item.path)};" for item in run.items]
@@ -144,6 +153,11 @@ def _compiled() -> Path:
         except OSError:  # another process was faster
             shutil.rmtree(made)
     return folder
+
+
+def _jar(argv: Sequence[str]) -> str:
+    """Return the path of the kernel itself in its kernelspec's command line, "" if that is another kernel's."""
+    return next((part for part in argv if part.endswith("jjava.jar")), "")
 
 
 def _declared(item: Shown) -> str:

@@ -73,8 +73,11 @@ class Language:
     trial: str = ""
     late_outputs: bool = False
 
-    def prepare(self) -> None:
-        """Do what has to be done once before its kernel starts. Called on a thread; raises KernelError if it fails."""
+    def prepare(self, argv: Sequence[str]) -> None:
+        """Do what has to be done once before its kernel, whose kernelspec says `argv`, starts.
+
+        Called on a thread; raises KernelError if it fails.
+        """
 
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:  # noqa: ARG002 - others need them
         """Return the command line of its kernel, whose kernelspec says `argv`; the program by its full path."""
@@ -91,7 +94,14 @@ class Language:
         DATA rather than AS: engines reserve far more address space than they use.
         """
         size = limits.memory + data
-        return {"DATA": size, "FSIZE": limits.disk, "NOFILE": 1024, "CORE": 0, "NPROC": limits.processes}
+        return {
+            "DATA": size,
+            "FSIZE": limits.disk,
+            "NOFILE": 1024,
+            "CORE": 0,
+            "NPROC": limits.processes,
+            "CPU": limits.process_seconds,
+        }
 
     def mounts(self, command: Sequence[str]) -> list[Mount]:
         """Return what has to be visible for `command` to run, besides the system and the Python of the kernels."""

@@ -211,7 +211,7 @@ class RunKernel(IPythonKernel):
 
 def _set_limits(limits: Mapping[str, Any]) -> None:
     """Confine this process and those that it starts. None of it can be undone from here."""
-    for name in ("AS", "NPROC", "FSIZE", "NOFILE", "CORE"):
+    for name in ("AS", "NPROC", "FSIZE", "NOFILE", "CORE", "CPU"):
         if (value := limits.get(name)) is not None:
             if name == "AS":
                 value += _address_space()  # the limit is for what the run adds

@@ -21,6 +21,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 from . import launch
@@ -29,7 +30,9 @@ from .join import die_with, filter_calls, join, set_name
 INFO = 3
 """The descriptor on which bubblewrap tells the guard of the sandbox's first process."""
 _OWN = str(Path(__file__).parent)
-"""What a Python kernel runs. What else there is has nothing imported yet, but finds what it wants."""
+"""What a Python kernel runs."""
+_programs: dict[str, CodeType] = {}
+"""What other kernels run, compiled, by its path in their sandboxes."""
 _LARGEST = 1 << 20
 _MOST_DESCRIPTORS = 16
 _LATER = (
@@ -48,10 +51,15 @@ _LATER = (
 """What a kernel imports while it starts."""
 
 
-def serve(control: int) -> None:
-    """Fork a kernel for each request on the socket `control`, until its other end is closed."""
+def serve(control: int, programs: Mapping[str, str]) -> None:
+    """Fork a kernel for each request on the socket `control`, until its other end is closed.
+
+    `programs` says where files are read from that kernels run, by the paths that these have in their sandboxes.
+    """
     for module in _LATER:
         importlib.import_module(module)
+    for inside, path in programs.items():
+        _programs[inside] = compile(Path(path).read_bytes(), inside, "exec")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system clears the guards away
     gc.collect()
     gc.freeze()  # so that a collection in a kernel does not copy what all share
@@ -140,12 +148,22 @@ def _become_kernel(request: Mapping[str, Any], descriptors: Mapping[int, int]) -
         if program == _OWN:
             launch.main(arguments)
         sys.argv = [program, *arguments]
-        runpy.run_path(program, run_name="__main__")
+        _run(program)
     except BaseException:  # noqa: BLE001 - the service reads it
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(1)
+
+
+def _run(program: str) -> None:
+    """Run a program as its interpreter would, without compiling it once more."""
+    if program not in _programs:
+        runpy.run_path(program, run_name="__main__")
+        return
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    vars(main).update(__file__=program, run_program=_run)
+    exec(_programs[program], vars(main))  # noqa: S102 - ours
 
 
 def _moved(descriptor: int, least: int) -> int:

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ _LAST_SECONDS = 0.2
 """How long to pass on what a kernel had sent before it ended."""
 
 
-def main(order: dict[str, Any], command: list[str]) -> None:
-    """Confine this process, and start the kernel. Returns when it has ended."""
+def main(order: dict[str, Any], command: list[str], run: Callable[[str], object]) -> None:
+    """Confine this process, and start the kernel, by `run` if it is one of our own. Returns when it has ended."""
     for name, value in order["limits"].items():
         kind = getattr(resource, f"RLIMIT_{name}")
         _soft, hard = resource.getrlimit(kind)
@@ -49,7 +50,7 @@ def main(order: dict[str, Any], command: list[str]) -> None:
         # A kernel of our own is in Python: it needs no other interpreter than this one, and none of its options.
         _, *rest = [part.replace("{connection_file}", order["connection"]) for part in command]
         sys.argv = [*itertools.dropwhile(lambda part: part.startswith("-"), rest)]
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        run(sys.argv[0])
         return
     Relay(info, command, order["ready"]).run()
 
@@ -192,5 +193,10 @@ def _free_ports() -> dict[str, int]:
     return ports
 
 
+def _run(program: str) -> None:
+    runpy.run_path(program, run_name="__main__")
+
+
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), sys.argv[2:])
+    # The zygote has a quicker way to run a program.
+    main(json.loads(sys.argv[1]), sys.argv[2:], globals().get("run_program", _run))

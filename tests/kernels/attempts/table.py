@@ -10,7 +10,7 @@ import json
 import platform
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -250,34 +250,40 @@ ESCAPES: tuple[Attempt, ...] = (*_files(), *_network(), *_processes(), *_calls()
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """An attempt to use something up; it may be the end of its kernel. `most` is how many of it there may be."""
+    """An attempt to use something up; it may be the end of its kernel.
+
+    `most` is how many of it there may be. After `seconds` it is stopped, if nothing else has. The `last` of a kernel
+    leaves it with nothing that the next attempt could use up.
+    """
 
     name: str
     way: str
     words: tuple[str, ...] = ()
     most: int = 0
+    seconds: float = 4
+    last: bool = False
 
 
 EXCESSES: tuple[Excess, ...] = (
-    Excess("memory, by one process", "use_memory"),
-    Excess("memory, by many processes that keep their limits", "use_memory_by_many"),
-    Excess("processes", "use_processes", most=120),
-    Excess("threads", "use_threads", most=120),
-    Excess("the disk, in its own folder", "use_disk", ("/tmp/work",), most=64),
-    Excess("the disk, in shared memory", "use_disk", ("/dev/shm",), most=64),
-    Excess("inodes", "use_inodes", ("/tmp/work",), most=300_000),
-    Excess("inodes of shared memory", "use_inodes", ("/dev/shm",), most=300_000),
     Excess("file descriptors", "use_descriptors", most=1024),
     Excess("the system's memory, in pipes", "use_pipes", most=512),
-    Excess("the depth of folders", "use_depth", most=100_000),
-    Excess("a file of 16 TB", "use_a_huge_file", most=0),
-    Excess("the stack", "use_stack"),
-    Excess("time", "use_time"),
-    Excess("time, by many processes", "use_time_by_many"),
-    Excess("output", "use_output"),
-    Excess("patience: no interrupt stops it", "ignore_all"),
-    Excess("kill all there is", "kill_all"),
     Excess("leave processes behind", "leave_behind", most=0),
+    Excess("the depth of folders", "use_depth", most=100_000, seconds=2),
+    Excess("the disk, in shared memory", "use_disk", ("/dev/shm",), most=64),
+    Excess("the disk, in its own folder", "use_disk", ("/tmp/work",), most=64),
+    Excess("time", "use_time", seconds=1),
+    Excess("output", "use_output", seconds=1),
+    Excess("time, by many processes", "use_time_by_many", seconds=1, last=True),
+    Excess("patience: no interrupt stops it", "ignore_all", seconds=1),
+    Excess("a file of 16 TB", "use_a_huge_file", most=0),
+    Excess("kill all there is", "kill_all", last=True),
+    Excess("inodes", "use_inodes", ("/tmp/work",), most=300_000, last=True),
+    Excess("inodes of shared memory", "use_inodes", ("/dev/shm",), most=300_000, last=True),
+    Excess("the stack", "use_stack", seconds=2),
+    Excess("memory, by one process", "use_memory"),
+    Excess("memory, by many processes that keep their limits", "use_memory_by_many", seconds=3, last=True),
+    Excess("threads", "use_threads", most=120, last=True),
+    Excess("processes", "use_processes", most=120, seconds=2, last=True),
 )
 
 FILES: Mapping[str, str] = {
@@ -295,14 +301,15 @@ def source(language: str) -> str:
     return (Path(__file__).parent / FILES[language]).read_text(encoding="utf-8")
 
 
-def words_for(language: str, way: str = "") -> str:
-    """Return what a language needs for the escapes, or for one way to use something up: no more, as it is compiled."""
+def words_for(language: str, wanted: Collection[str] = ()) -> str:
+    """Return what a language needs for the escapes, or for the `wanted` excesses: no more, as it is compiled."""
     head, escapes, excesses = re.split(r"^(?:#|//) -- .* --$", source(language), flags=re.MULTILINE)
-    if not way:
+    if not wanted:
         return head + escapes
     pieces = re.split(r"\n\n+(?=[a-z#@])", excesses.strip())
     defined = {name: piece for piece in pieces for name in re.findall(r"^(?:\w+ )*(\w+)\(", piece, re.MULTILINE)}
-    needed = [piece for name, piece in defined.items() if re.search(rf"\b{name}\b", defined[way])]
+    texts = [defined[way] for way in wanted]
+    needed = [piece for name, piece in defined.items() if any(re.search(rf"\b{name}\b", text) for text in texts)]
     return "\n\n".join([head, *dict.fromkeys(needed)])
 
 
