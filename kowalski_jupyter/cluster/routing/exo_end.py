@@ -20,7 +20,7 @@ from kowalski_jupyter.cluster.routing.attempt import Attempt, NotSentError
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.end import Condition, End
 from kowalski_jupyter.cluster.routing.outlook import Outlook, look_at
-from kowalski_jupyter.cluster.routing.pace import Pace, reserve
+from kowalski_jupyter.cluster.routing.pace import Pace, reserve, stock
 from kowalski_jupyter.cluster.routing.score import Wanted
 from kowalski_jupyter.cluster.routing.under_way import UnderWay
 from kowalski_jupyter.cluster.routing.vigil import LostError, Trail
@@ -114,6 +114,12 @@ class ExoEnd(End):
         spare = reserve(limit, replicas, self.seconds("subcall"))
         return max(replicas, limit + spare - condition.others)
 
+    def stock(self, condition: Condition) -> int:
+        """See `End.stock`. None where exo works on less than it could, or for others too: they would wait longer."""
+        if condition.others or self.replicas != 1 or self.width.limit < condition.slots:
+            return 0
+        return stock(condition.slots, self.seconds("subcall"), condition.round_trip)
+
     @property
     def replicas(self) -> int:
         """See `End.replicas`."""
@@ -142,7 +148,10 @@ class ExoEnd(End):
         return min(able, key=lambda place: counts[place[0]], default=None)
 
     def _breaker(self, url: str) -> Breaker:
-        return self._apis.setdefault(url, Breaker(longest=_API_PAUSE))
+        breaker = self._apis.get(url)
+        if breaker is None:
+            breaker = self._apis[url] = Breaker(longest=_API_PAUSE)
+        return breaker
 
     # -- requests ----------------------------------------------------------------------------------------
 

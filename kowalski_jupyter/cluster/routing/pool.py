@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import math
 import random
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -127,7 +126,7 @@ class Pool:
         news = asyncio.Event()
         sent = attempts = [self._send(end, wanted, messages, sampling, news)]
         ends = [end]
-        hedge_at = self._router.hedge_at(end, wanted)
+        late = _Timer(self._router.hedge_at(end, wanted), news)
         try:
             while True:
                 first = attempts[0]
@@ -141,13 +140,16 @@ class Pool:
                     yield Delta(restarted=True)
                 elif whole:
                     return
-                elif not await _heard(news, hedge_at):
-                    hedge_at = None
+                elif late.over():
                     second = self._router.hedge(self.ends, end, wanted)
                     if second is not None:
                         attempts.append(self._send(second, wanted, messages, sampling, news))
                         sent, ends = list(attempts), [end, second]
+                else:
+                    await news.wait()
+                    news.clear()
         finally:
+            late.stop()
             self._router.hedge_over(wanted, ends, [each.whole for each in sent], tell)
             for each in sent:
                 if not each.ended:
@@ -195,18 +197,27 @@ class _Course:
             raise error
 
 
-async def _heard(news: asyncio.Event, until: float | None) -> bool:
-    """Wait for news, but not longer than `until`; tell whether there were any."""
-    if until is None:
-        await news.wait()
-    else:
-        try:
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                await news.wait()
-        except TimeoutError:
-            return False
-    news.clear()
-    return True
+class _Timer:
+    """Makes news at a moment of the loop's time, if there is one."""
+
+    def __init__(self, at: float | None, news: asyncio.Event) -> None:
+        self._over = False
+        self._news = news
+        self._handle = None if at is None else asyncio.get_running_loop().call_at(at, self._strike)
+
+    def _strike(self) -> None:
+        self._over = True
+        self._news.set()
+
+    def over(self) -> bool:
+        """Tell once that the moment has come."""
+        over, self._over = self._over, False
+        return over
+
+    def stop(self) -> None:
+        """Make no news any more."""
+        if self._handle is not None:
+            self._handle.cancel()
 
 
 def _wanted(messages: Sequence[Message], sampling: Sampling, job: Job) -> Wanted:
