@@ -108,7 +108,11 @@ class Dispatcher:
                 waiting.placed.set_result(chosen)
                 self._back(waiting.tell, chosen)
                 continue
-            full.add(alike)
+            if alike not in full:
+                full.add(alike)
+                for end in waiting.ends:
+                    if not end.condition().slots:
+                        self._revive(end, waiting.tell)
             blocked += 1
             if blocked > _SCANNED:
                 break
@@ -210,12 +214,9 @@ class Dispatcher:
             now = time.monotonic()
             lacking: dict[Callable[[str], None], str] = {}
             for tell, ends in {(id(each.ends), each.tell): (each.tell, each.ends) for each in self._queue}.values():
-                conditions = {end: end.condition() for end in ends}
-                for end, condition in conditions.items():
-                    if not condition.slots:
-                        self._revive(end, tell)
-                if not any(condition.slots or condition.trying for condition in conditions.values()):
-                    lacking[tell] = "; ".join(condition.why for condition in conditions.values())
+                conditions = [end.condition() for end in ends]
+                if not any(condition.slots or condition.trying for condition in conditions):
+                    lacking[tell] = "; ".join(condition.why for condition in conditions)
                 if len(lacking) > _SCANNED:
                     break
             for tell, why in lacking.items():

@@ -38,6 +38,9 @@ _BROKEN_OFF: Final = 0.4
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 3.0
+_HEDGE_AGAIN: Final = 0.5
+"""Seconds until a second attempt is thought of again, where there was no room for it."""
+
 _PREFIX: Final = 400
 """Characters by which prompts are told to begin alike."""
 
@@ -143,6 +146,7 @@ class Pool:
                 elif late.over():
                     second = self._router.hedge(self.ends, end, wanted)
                     if second is not None:
+                        late.stop()
                         attempts.append(self._send(second, wanted, messages, sampling, news))
                         sent, ends = list(attempts), [end, second]
                 else:
@@ -198,19 +202,21 @@ class _Course:
 
 
 class _Timer:
-    """Makes news at a moment of the loop's time, if there is one."""
+    """Makes news at a moment of the loop's time, if there is one, and again and again until it is stopped."""
 
     def __init__(self, at: float | None, news: asyncio.Event) -> None:
         self._over = False
         self._news = news
-        self._handle = None if at is None else asyncio.get_running_loop().call_at(at, self._strike)
+        self._loop = asyncio.get_running_loop()
+        self._handle = None if at is None else self._loop.call_at(at, self._strike)
 
     def _strike(self) -> None:
         self._over = True
         self._news.set()
+        self._handle = self._loop.call_later(_HEDGE_AGAIN, self._strike)
 
     def over(self) -> bool:
-        """Tell once that the moment has come."""
+        """Tell, once each time, that the moment has come."""
         over, self._over = self._over, False
         return over
 

@@ -161,6 +161,24 @@ def test_no_replica_is_added_unless_the_user_wants_it(open_exo_pool: Open) -> No
     assert asyncio.run(go()) == 1
 
 
+def test_a_new_master_loads_as_many_replicas_as_there_were(open_exo_pool: Open) -> None:
+    async def go() -> list[str]:
+        model = Model(MODEL, size=GIB, load_seconds=1.0)
+        async with Simulation(3, models=[model], replies=Reply("ok", delay=0.1), speed=10) as sim:
+            for node in range(3):
+                await sim.place(MODEL, on=[node])
+            async with open_exo_pool([sim.url], MODEL, 3) as desk:
+                await desk.ask_many(8)
+                await sim.inject("election", master_changes=True)
+                await until(desk.router.cluster, lambda seen: not seen.of_model(MODEL))
+                assert await desk.ask_many(40) == ["ok"] * 40
+                seen = await until(desk.router.cluster, lambda seen: len(seen.of_model(MODEL)) == 3)
+                return [node for each in seen.of_model(MODEL) for node in each.instance.nodes]
+
+    nodes = asyncio.run(go())
+    assert len(set(nodes)) == 3
+
+
 def test_a_model_that_is_gone_since_the_last_look_is_loaded_again(open_exo_pool: Open) -> None:
     async def go() -> list[str]:
         model = Model(MODEL, size=GIB, load_seconds=1.0)
