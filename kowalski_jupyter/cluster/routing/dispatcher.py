@@ -49,6 +49,11 @@ class Dispatcher:
         self._told: set[Callable[[str], None]] = set()
         self._reviving: dict[End, asyncio.Task[None]] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for room anywhere."""
+        return len(self._queue)
+
     def waiting_for(self, end: End) -> list[Waiting]:
         """Return the requests that wait for room at an end, or at others too."""
         return [waiting for waiting in self._queue if end in waiting.ends]

@@ -102,6 +102,8 @@ def test_a_turn_is_sent_before_sub_calls_that_wait(open_pool: Open) -> None:
     async def go() -> None:
         async with open_pool([(one, {"width": 1})]) as desk:
             calls = [asyncio.create_task(desk.ask(f"sub {n}")) for n in range(5)]
+            await asyncio.sleep(0)
+            assert desk.router.dispatcher.waiting == 4
             await asyncio.to_thread(one.wait_for, lambda: len(one.requests) == 1)
             await desk.ask("turn", "root")
             await asyncio.gather(*calls)
