@@ -61,7 +61,8 @@ test('a device dies: its sub-calls are sent again, and the run says so in a line
   await expect(device(page, 'tower')).toContainText('there');
   await cluster.inject('kill_node', { node: 2 });
   await expect(shown).toContainText(
-    /tower (broke off replies|stopped answering): .*sub-calls? (is|are) sent again/
+    /tower (broke off replies|stopped answering): .*sub-calls? (is|are) sent again/,
+    { timeout: 60_000 }
   );
   await expect(device(page, 'tower')).toContainText('lost');
   await expectDone(shown);
@@ -116,7 +117,8 @@ test.describe('with one device', () => {
     const shown = await startRun(page, cluster);
     await cluster.inject('kill_node', { node: 0 });
     await expect(shown).toContainText(
-      'The run waits until one does; interrupt the cell to stop it.'
+      'The run waits until one does; interrupt the cell to stop it.',
+      { timeout: 60_000 }
     );
     await expect(shown.locator('.kowalski-state').first()).toHaveText(
       'Running'
