@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from kowalski_jupyter.cluster.cluster import Cluster
     from kowalski_jupyter.cluster.exo.views import Instance
 
-_PAUSE: Final = 0.3
-"""Seconds between two looks."""
+_PAUSES: Final = (0.05, 0.3)
+"""Seconds between two looks, at first and later."""
 
 _APPEAR_SECONDS: Final = 20.0
 """Within which an instance must be in the state: an election may come between."""
@@ -81,7 +81,8 @@ async def wait_until_ready(
                         f"{model} has been {text} for {_STALL_SECONDS / 60:.0f} minutes without a change. Look at "
                         "exo's log on the device; `%rlm unload` takes it back."
                     )
-            await asyncio.sleep(_PAUSE)
+            shortest, longest = _PAUSES
+            await asyncio.sleep(min(longest, max(shortest, (now - begun) / 10)))
 
 
 def _progress(health: InstanceHealth, where: str, download: Download | None) -> tuple[str, int, int]:

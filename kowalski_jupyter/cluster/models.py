@@ -23,7 +23,7 @@ _CATALOGUE_SECONDS: Final = 60.0
 """How long the ids of the catalogue are taken to be the same."""
 
 _SETTLING_SECONDS: Final = 30.0
-_SETTLING_PAUSE: Final = 2.0
+_SETTLING_PAUSE: Final = 0.5
 
 _NONE: Final = (
     "No exo cluster was found. Start exo on a device (`uv run exo`), or set c.Kowalski.devices to its address."
@@ -76,6 +76,7 @@ class ClusterModels:
         min_nodes: int = 1,
         cluster: str | None = None,
         avoid: frozenset[str] = frozenset(),
+        seen: Snapshot | None = None,
     ) -> InstanceHealth:
         """Place one more instance of a model, and return it when it is ready.
 
@@ -86,11 +87,12 @@ class ClusterModels:
             min_nodes: devices at least.
             cluster: key of the cluster; None for the first that can.
             avoid: ids of devices that are left out if that is possible.
+            seen: what is there, if that was looked at just now.
 
         Raises:
             ModelError: it cannot be placed, or failed while it was loaded; the text says why.
         """
-        snapshot = await self._cluster.look()
+        snapshot = seen or await self._cluster.look()
         places = [(key, url) for key, url in _answering(snapshot) if cluster in {None, key}]
         refused: ModelError = ModelUnreachableError(_NONE)
         for key, url in places:
@@ -177,7 +179,7 @@ class ClusterModels:
         coming = next((each for each in there if not each.instance.failed and _alive(each, snapshot)), None)
         if coming is None:
             report(f"{model} is not loaded: exo is asked to load it", None, None)
-            return await self.load(model, report, cluster=cluster)
+            return await self.load(model, report, cluster=cluster, seen=snapshot)
         report(f"{model} is still being loaded", None, None)
         where = _on(coming.instance, snapshot)
         return await wait_until_ready(self._cluster, coming.cluster, coming.instance, report, where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +56,7 @@ class Cluster:
         self.session = 0
         self.refuse_placements = 0
         self.faults: list[RequestFault] = []
+        self._uncounted: deque[tuple[float, Instance, int]] = deque()
         self._events = 0.0
         self._events_at = self.clock.now()
         self._released = asyncio.Event()
@@ -230,6 +232,7 @@ class Cluster:
             job.answer.zombify()
             return
         job.fault = self._fault(job)
+        self._recount()
         chosen = min(replicas, key=lambda each: each.counted)
         self.jobs[job.record.id] = job
         self._count(chosen, 1)
@@ -253,16 +256,16 @@ class Cluster:
             self.tasks[job.task_id] = job.task()
 
     def _count(self, chosen: Instance, by: int) -> None:
+        """Have the master count one more request or one less, as late as it does."""
         self.event()
+        self._uncounted.append((self.clock.now() + self.plan.timings.event_lag, chosen, by))
 
-        def count() -> None:
+    def _recount(self) -> None:
+        """Count what the master has heard of by now."""
+        now = self.clock.now()
+        while self._uncounted and self._uncounted[0][0] <= now:
+            _, chosen, by = self._uncounted.popleft()
             chosen.counted += by
-
-        lag = self.plan.timings.event_lag
-        if lag:
-            self.clock.later(lag, count)
-        else:
-            count()
 
     def forget(self, job: Job) -> None:
         """Note that the client has gone: its task stays in the state as cancelled, prompt and all."""

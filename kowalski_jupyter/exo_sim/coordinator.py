@@ -161,6 +161,8 @@ class Coordinator:
             "ready": found.ready.is_set(),
             "active": len(found.active),
             "queued": len(found.queue),
+            "placed_at": found.placed_at,
+            "ready_at": found.ready_at,
         }
 
     async def do(self, order: str, settings: Any) -> Any:

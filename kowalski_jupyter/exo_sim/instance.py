@@ -38,6 +38,8 @@ class Instance:
         self.whole = asyncio.Event()
         self.whole.set()
         self.counted = 0
+        self.placed_at = time.time()
+        self.ready_at: float | None = None
         self.starts = 0
         self.active: dict[Job, asyncio.Task[None]] = {}
         self.queue: deque[Job] = deque()
@@ -72,6 +74,7 @@ class Instance:
         self._all("RunnerWarmingUp")
         await self._step(times.warm_up)
         self._all("RunnerReady", prefillServerPort=None)
+        self.ready_at = time.time()
         self.ready.set()
         self.settled.set()
         self.cluster.event()

@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     # -- an exchange -----------------------------------------------------------------------------------
 
-    async def exchange(self, request: httpx.Request) -> tuple[int, Headers]:
+    async def exchange(self, request: bytes) -> tuple[int, Headers]:
         """Send a request; return status and headers of the response.
 
         Raises:
@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - connected
         response = self._response = _Response()
         # A server may have answered and closed before it has read everything: its answer still counts.
-        self._transport.write(_head(request) + await request.aread())
+        self._transport.write(request)
         while not response.begun:
             await self._more()
         return response.parser.get_status_code(), response.headers
@@ -179,8 +179,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def _head(request: httpx.Request) -> bytes:
-    """Return the lines before the body."""
+def head_of(request: httpx.Request) -> bytes:
+    """Return the lines before the body.
+
+    Raises:
+        httpx.LocalProtocolError: a header would end in the middle.
+    """
     fields = [b"%b: %b" % header for header in request.headers.raw]
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path), *fields, b"", b""]
     head = b"\r\n".join(lines)

@@ -25,6 +25,7 @@ from kowalski_jupyter.models.base import (
     Sampling,
 )
 from kowalski_jupyter.models.client import listed_models, near_transport, open_client
+from kowalski_jupyter.models.connection import head_of
 from kowalski_jupyter.models.exo import exo_instances
 from kowalski_jupyter.models.found import UNKNOWN_WIDTH
 from kowalski_jupyter.models.refusal import refusal, retry_after
@@ -79,10 +80,13 @@ class OpenAIModel:
         self.pauses: Sequence[float] = _PAUSES
         self._url = url
         self._endpoint = httpx.URL(f"{api_base(url)}/chat/completions")
+        self._server = (self._endpoint.host, self._endpoint.port or 80)
         self._api_key = api_key
         self._clocks = clocks or (EXO_CLOCKS if kind == "exo" else Clocks())
         self._near = near_transport(url, connect=self._clocks.connect)
         self._client = open_client(url, api_key, connect=self._clocks.connect, near=self._near)
+        self._fields = [*self._client.headers.raw, (b"Content-Type", b"application/json")]
+        self._head: bytes | None = None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -169,20 +173,26 @@ class OpenAIModel:
             await asyncio.sleep(pause)
 
     async def _send(self, body: bytes) -> httpx.Response:
-        headers = [*self._client.headers.raw, (b"Content-Type", b"application/json")]
-        request = httpx.Request("POST", self._endpoint, content=body, headers=headers)
         limit = min(self._clocks.first, self._clocks.silence)
         try:
             async with asyncio.timeout(limit):
                 # Redirects, cookies and the like, which a client sees to, are not for servers on this machine.
                 if self._near is not None:
-                    return await self._near.handle_async_request(request)
+                    return await self._near.exchange(self._server, self._written(body))
+                request = httpx.Request("POST", self._endpoint, content=body, headers=self._fields)
                 return await self._client.send(request, stream=True)
         except TimeoutError:
             raise ModelStalledError(
                 f"{self.where} took the request and has not answered for {limit:.0f} s. Look at the server's "
                 "log; it may need a restart."
             ) from None
+
+    def _written(self, body: bytes) -> bytes:
+        """Return a request with its head, which is the same each time but for the length."""
+        if self._head is None:
+            request = httpx.Request("POST", self._endpoint, headers=[*self._fields, (b"Content-Length", b"0")])
+            self._head = head_of(request).removesuffix(b"0\r\n\r\n")
+        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     async def _refused(self, response: httpx.Response) -> ModelError:
         try:

@@ -51,8 +51,10 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
         ModelError: the reply failed, in one of the ways that `ChatModel.stream` names.
     """
     now = asyncio.get_running_loop().time
-    decoder = EventDecoder(whole="json" in response.headers.get("content-type", ""))
-    pieces = _pieces(response)
+    fields = {name.lower(): value for name, value in response.headers.raw}
+    decoder = EventDecoder(whole=b"json" in fields.get(b"content-type", b""))
+    # Servers are asked not to compress what they send, and few do all the same.
+    pieces = response.aiter_bytes() if b"content-encoding" in fields else _pieces(response)
     reply = _Reply()
     yield Delta()
     progress, limit = now(), clocks.first
@@ -67,12 +69,16 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
                 break
             silent = now() - heard >= clocks.silence
             raise _broken_off(error, now() - progress, reply, where, silent=silent) from error
-        events = [*(decoder.finish() if piece is None else decoder.feed(piece))]
-        for event in events:
+        got_on = told = False
+        for event in decoder.finish() if piece is None else decoder.feed(piece):
             delta = reply.take(event)
+            got_on = got_on or _is_progress(event)
             if delta:
+                told = True
                 yield delta
-        if any(_is_progress(event) for event in events):
+        if got_on:
+            if not told and not reply.last:
+                yield Delta()
             # Read the clock only now: whoever takes the deltas may have been away for long.
             progress, limit = now(), _END_GRACE if reply.last else clocks.between
     if reply.last is None:
@@ -81,11 +87,9 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
 
 
 def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Return the body as it comes; servers are asked not to compress it, and few do all the same."""
+    """Return the body as it comes."""
     stream = response.stream
-    if isinstance(stream, httpx.AsyncByteStream) and "content-encoding" not in response.headers:
-        return aiter(stream)
-    return response.aiter_bytes()
+    return aiter(stream) if isinstance(stream, httpx.AsyncByteStream) else response.aiter_bytes()
 
 
 class _Reply:
@@ -97,8 +101,6 @@ class _Reply:
 
     def take(self, event: bytes) -> Delta | None:
         """Read an event; return what is new for the reader of the reply, if anything is."""
-        if event.startswith(_READING) and not self.last:
-            return Delta()
         if event.startswith(b":") or event == b"[DONE]":
             return None
         if self.last:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from kowalski_jupyter.models.connection import Connection, Server
+from kowalski_jupyter.models.connection import Connection, Server, head_of
 
 
 class NearTransport(httpx.AsyncBaseTransport):
@@ -37,6 +37,10 @@ class NearTransport(httpx.AsyncBaseTransport):
             httpx.TransportError: as httpx's own transport would.
         """
         server = (request.url.host, request.url.port or 80)
+        return await self.exchange(server, head_of(request) + await request.aread())
+
+    async def exchange(self, server: Server, request: bytes) -> httpx.Response:
+        """The same for a request that is written already, head and body: an `httpx.Request` takes a while to make."""
         connection = self._reusable(server) or await self._connected(server)
         try:
             status, headers = await connection.exchange(request)

@@ -40,6 +40,11 @@ class Metrics(Collector):
         for key, cluster in snapshot.clusters.items():
             masters.add_metric((key,), cluster.session + 1)
         yield masters
+        waiting = GaugeMetricFamily(
+            "kowalski_requests_waiting", "Requests that wait here until a model has room for them."
+        )
+        waiting.add_metric((), self._service.router.dispatcher.waiting)
+        yield waiting
 
 
 def _of_devices(devices: list[DeviceHealth]) -> Iterator[Metric]:

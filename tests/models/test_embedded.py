@@ -15,6 +15,7 @@ from kowalski_jupyter.models.base import Message, ModelError, ModelRefusedError,
 from kowalski_jupyter.models.embedded import server
 from kowalski_jupyter.models.embedded.server import EmbeddedModel, start_embedded
 from kowalski_jupyter.models.embedded.weights import present
+from kowalski_jupyter.models.openai import OpenAIModel
 from tests.support.asking import collect, text
 
 needs_model = pytest.mark.skipif(
@@ -145,9 +146,10 @@ def test_only_who_has_the_key_is_answered() -> None:
     async def run() -> None:
         model = await start_embedded(nothing)
         try:
-            model._client.headers["Authorization"] = "Bearer guessed"
+            stranger = OpenAIModel(model._url, model.name, api_key="guessed")
             with pytest.raises(ModelRefusedError, match="401"):
-                await collect(model)
+                await collect(stranger)
+            await stranger.aclose()
         finally:
             await model.aclose()
 

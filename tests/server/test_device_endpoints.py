@@ -74,6 +74,7 @@ async def test_prometheus_gets_the_figures(jp_ws_fetch: Fetch, jp_fetch: Fetch) 
     assert float(figures[f"kowalski_device_up{labels}"]) == 1
     assert float(figures[f"kowalski_device_memory_total_bytes{labels}"]) == 16 << 30
     assert "kowalski_cluster_sessions" in metrics
+    assert float(figures["kowalski_requests_waiting"]) == 0
 
 
 @pytest.mark.parametrize("path", [("kowalski", "api", "devices", "trends"), ("metrics",)])

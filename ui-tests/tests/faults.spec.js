@@ -61,11 +61,50 @@ test('a device dies: its sub-calls are sent again, and the run says so in a line
   await expect(device(page, 'tower')).toContainText('there');
   await cluster.inject('kill_node', { node: 2 });
   await expect(shown).toContainText(
-    /tower (broke off replies|stopped answering): .*sub-calls? (is|are) sent again/
+    /tower (broke off replies|stopped answering): .*sub-calls? (is|are) sent again/,
+    { timeout: 60_000 }
   );
   await expect(device(page, 'tower')).toContainText('lost');
   await expectDone(shown);
   await page.screenshot({ path: 'test-results/faults-device.png' });
+});
+
+test('the master dies: the run has the model loaded again, and the panel says why', async ({
+  page,
+  cluster
+}) => {
+  const shown = await startRun(page, cluster);
+  await cluster.inject('kill_master');
+  await expect(shown).toContainText('exo is asked to load it', {
+    timeout: 60_000
+  });
+  await expect(shown).toContainText(
+    /exo has a new master, which knows nothing of it: .*sub-calls? (is|are) sent again/
+  );
+  const panel = page.getByRole('region', { name: 'Kowalski runs' });
+  await expect(panel.getByRole('log')).toContainText(
+    'exo has chosen a new master'
+  );
+  await expect(device(page, 'studio')).toContainText('lost');
+  await expectDone(shown);
+  await page.screenshot({ path: 'test-results/faults-master.png' });
+});
+
+test('a device becomes slow: what it is late with is asked a second time', async ({
+  page,
+  cluster
+}) => {
+  const shown = await startRun(page, cluster);
+  await cluster.inject('slow_node', { node: 1, factor: 60 });
+  await expect(shown).toContainText(
+    /took twice as long as 19 of 20 others and (was|were) asked a second time; the second reply came first/,
+    { timeout: 60_000 }
+  );
+  // It is there all the same, and nothing was lost.
+  await expect(device(page, 'mini')).toContainText('there');
+  await expect(shown).not.toContainText('sent again');
+  await expectDone(shown);
+  await page.screenshot({ path: 'test-results/faults-slow.png' });
 });
 
 test.describe('with one device', () => {
@@ -78,7 +117,8 @@ test.describe('with one device', () => {
     const shown = await startRun(page, cluster);
     await cluster.inject('kill_node', { node: 0 });
     await expect(shown).toContainText(
-      'The run waits until one does; interrupt the cell to stop it.'
+      'The run waits until one does; interrupt the cell to stop it.',
+      { timeout: 60_000 }
     );
     await expect(shown.locator('.kowalski-state').first()).toHaveText(
       'Running'

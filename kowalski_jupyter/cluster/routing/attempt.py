@@ -7,8 +7,12 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Final
 
 from kowalski_jupyter.models.base import Delta, ModelError, ModelUnreachableError, Usage
+
+_NOTHING: Final = Delta()
+"""Progress, and nothing else."""
 
 
 class NotSentError(ModelUnreachableError):
@@ -81,7 +85,7 @@ class Attempt:
     def _take(self, delta: Delta) -> None:
         self.progress = time.monotonic()
         self.reply_id = self.reply_id or delta.reply_id
-        if self.ended:
+        if self.ended or delta == _NOTHING:
             return
         if delta.text or delta.reasoning:
             self.first = self.first or self.progress

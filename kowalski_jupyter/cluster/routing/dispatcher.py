@@ -44,9 +44,15 @@ class Dispatcher:
         self._queue = Queue()
         self._ticking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._woken: asyncio.Handle | None = None
         self._without: dict[Callable[[str], None], float] = {}
         self._told: set[Callable[[str], None]] = set()
         self._reviving: dict[End, asyncio.Task[None]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for room anywhere."""
+        return len(self._queue)
 
     def waiting_for(self, end: End) -> list[Waiting]:
         """Return the requests that wait for room at an end, or at others too."""
@@ -89,7 +95,12 @@ class Dispatcher:
         return None if best is None else self._take(wanted, best[0], why, did="also went to")
 
     def wake(self) -> None:
-        """Look at what waits: something has changed."""
+        """Look at what waits, once this turn of the loop is over: something has changed."""
+        if self._queue and self._woken is None:
+            self._woken = asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._woken = None
         placed, blocked = 0, 0
         full: set[tuple[int, str]] = set()
         for waiting in self._queue:
@@ -102,7 +113,11 @@ class Dispatcher:
                 waiting.placed.set_result(chosen)
                 self._back(waiting.tell, chosen)
                 continue
-            full.add(alike)
+            if alike not in full:
+                full.add(alike)
+                for end in waiting.ends:
+                    if not end.condition().slots:
+                        self._revive(end, waiting.tell)
             blocked += 1
             if blocked > _SCANNED:
                 break
@@ -113,8 +128,9 @@ class Dispatcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._woken):
+            if handle is not None:
+                handle.cancel()
 
     # -- choosing ----------------------------------------------------------------------------------------
 
@@ -142,7 +158,7 @@ class Dispatcher:
         free: list[tuple[float, int, End, Figures]] = []
         soon: list[float] = []
         for place, (end, condition) in enumerate(able):
-            if end.in_flight < end.room(condition):
+            if end.in_flight < end.room(condition) + self._stock(wanted, end, condition, able, queued):
                 pause = end.pause()
                 if pause > 0:
                     soon.append(pause)
@@ -158,6 +174,17 @@ class Dispatcher:
         if faster is not None:
             return None
         return chosen, self._why(figures, able, free)
+
+    def _stock(
+        self, wanted: Wanted, end: End, condition: Condition, able: Sequence[tuple[End, Condition]], queued: int
+    ) -> int:
+        """Return how many may wait at an end: none when all that waits is done elsewhere before it is done with one."""
+        seconds = end.seconds(wanted.kind)
+        stock = end.stock(condition) if seconds is not None and queued > condition.slots else 0
+        if not stock or seconds is None:
+            return 0
+        meanwhile = sum(at.slots * seconds / (other.seconds(wanted.kind) or seconds) for other, at in able)
+        return stock if queued > meanwhile else 0
 
     def _faster(self, wanted: Wanted, chosen: End, able: Sequence[tuple[End, Condition]], queued: int) -> End | None:
         """Return an end that is full and yet would have all that waits done sooner than `chosen` this one request."""
@@ -191,13 +218,10 @@ class Dispatcher:
             self.wake()
             now = time.monotonic()
             lacking: dict[Callable[[str], None], str] = {}
-            for waiting in self._queue:
-                conditions = {end: end.condition() for end in waiting.ends}
-                for end, condition in conditions.items():
-                    if not condition.slots:
-                        self._revive(end, waiting.tell)
-                if not any(condition.slots or condition.trying for condition in conditions.values()):
-                    lacking[waiting.tell] = "; ".join(condition.why for condition in conditions.values())
+            for tell, ends in {(id(each.ends), each.tell): (each.tell, each.ends) for each in self._queue}.values():
+                conditions = [end.condition() for end in ends]
+                if not any(condition.slots or condition.trying for condition in conditions):
+                    lacking[tell] = "; ".join(condition.why for condition in conditions)
                 if len(lacking) > _SCANNED:
                     break
             for tell, why in lacking.items():

@@ -130,6 +130,11 @@ class End(abc.ABC):
         """Return how many requests of ours it may have now."""
         return min(self.width.limit, condition.slots) - condition.others
 
+    def stock(self, condition: Condition) -> int:
+        """Return how many more it may have that wait there for their turn, so that none of its places is ever empty."""
+        del condition
+        return 0
+
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close what it has open."""
@@ -166,8 +171,10 @@ class End(abc.ABC):
         error = attempt.error
         if error is None:
             self.breaker.succeeded()
-            known = self._seconds.get(wanted.kind, attempt.seconds)
-            self._seconds[wanted.kind] = known + _WEIGHT * (attempt.seconds - known)
+            # Without what it waited there for others of ours, about.
+            seconds = attempt.seconds / max(1.0, in_flight / self.width.most)
+            known = self._seconds.get(wanted.kind, seconds)
+            self._seconds[wanted.kind] = known + _WEIGHT * (seconds - known)
             if wanted.kind == "subcall":
                 self.durations.append(attempt.seconds)
             tokens = attempt.usage.completion_tokens if attempt.usage else attempt.tokens

@@ -7,6 +7,7 @@ old. So no more are sent at once than would be well if they all went to the same
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -20,7 +21,7 @@ from kowalski_jupyter.cluster.routing.attempt import Attempt, NotSentError
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.end import Condition, End
 from kowalski_jupyter.cluster.routing.outlook import Outlook, look_at
-from kowalski_jupyter.cluster.routing.pace import Pace, reserve
+from kowalski_jupyter.cluster.routing.pace import Pace, reserve, stock
 from kowalski_jupyter.cluster.routing.score import Wanted
 from kowalski_jupyter.cluster.routing.under_way import UnderWay
 from kowalski_jupyter.cluster.routing.vigil import LostError, Trail
@@ -53,12 +54,15 @@ class ExoEnd(End):
         key: of the cluster.
         model: its id.
         context_tokens: the window, if known.
+        restores: whether as many replicas as there were are loaded again when exo has forgotten them.
 
     Attributes:
         cluster_key: the same as `key`.
     """
 
-    def __init__(self, cluster: Cluster, key: str, model: str, context_tokens: int | None) -> None:
+    def __init__(
+        self, cluster: Cluster, key: str, model: str, context_tokens: int | None, *, restores: bool = True
+    ) -> None:
         super().__init__(f"{key} {model}", model, context_tokens, EXO_WIDTH)
         self._cluster = cluster
         self.cluster_key = key
@@ -68,7 +72,11 @@ class ExoEnd(End):
         self._pace = Pace()
         self._last: Outlook | None = None
         self._refused_in: Snapshot | None = None
+        self._restores = restores
+        self._session = -1
+        self._had = 0
         self._unwatch = cluster.watch(self._look)
+        self._count_replicas()
 
     @property
     def where(self) -> str:
@@ -114,6 +122,12 @@ class ExoEnd(End):
         spare = reserve(limit, replicas, self.seconds("subcall"))
         return max(replicas, limit + spare - condition.others)
 
+    def stock(self, condition: Condition) -> int:
+        """See `End.stock`. None where exo works on less than it could, or for others too: they would wait longer."""
+        if condition.others or self.replicas != 1 or self.width.limit < condition.slots:
+            return 0
+        return stock(condition.slots, self.seconds("subcall"), condition.round_trip)
+
     @property
     def replicas(self) -> int:
         """See `End.replicas`."""
@@ -142,7 +156,10 @@ class ExoEnd(End):
         return min(able, key=lambda place: counts[place[0]], default=None)
 
     def _breaker(self, url: str) -> Breaker:
-        return self._apis.setdefault(url, Breaker(longest=_API_PAUSE))
+        breaker = self._apis.get(url)
+        if breaker is None:
+            breaker = self._apis[url] = Breaker(longest=_API_PAUSE)
+        return breaker
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -169,7 +186,7 @@ class ExoEnd(End):
             error = attempt.error
             if error is None:
                 breaker.succeeded()
-            elif isinstance(error, _OF_AN_API):
+            elif isinstance(error, _OF_AN_API) and not self._forgotten(trail):
                 breaker.failed(surely=isinstance(error, ModelUnreachableError))
                 error.reason = error.reason or _reason(error, device)
             else:
@@ -179,6 +196,11 @@ class ExoEnd(End):
         attempt = Attempt(self._stream(url, messages, sampling), news, ended)
         self._under_way.begin(attempt, trail)
         return attempt
+
+    def _forgotten(self, trail: Trail) -> bool:
+        """Tell whether a request was lost with a master, of which no device's API is to blame."""
+        health = self._cluster.snapshot.clusters.get(self.cluster_key)
+        return health is not None and health.session != trail.session
 
     async def _stream(self, url: str, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         server = self._servers.get(url)
@@ -211,11 +233,25 @@ class ExoEnd(End):
 
     def _look(self) -> None:
         """Give up what is lost, after each look at the cluster."""
+        self._count_replicas()
         self._under_way.look(self._cluster.snapshot, self.cluster_key)
 
+    def _count_replicas(self) -> None:
+        """Note how many replicas this master has had last; a new one's when they are as many again."""
+        health = self._cluster.snapshot.clusters.get(self.cluster_key)
+        if health is not None and self.replicas and (health.session == self._session or self.replicas >= self._had):
+            self._session, self._had = health.session, self.replicas
+
     async def revive(self, report: Report) -> None:
-        """See `End.revive`: exo forgets what was loaded when its master changes."""
+        """See `End.revive`: exo forgets what was loaded when its master changes, all replicas of it."""
         await self._cluster.models.ensure(self.name, report, cluster=self.cluster_key)
+        snapshot = await self._cluster.look()
+        missing = self._had - self.replicas if self._restores else 0
+        self._session = snapshot.clusters[self.cluster_key].session
+        for _ in range(missing):
+            busy = {node for each in self._cluster.snapshot.instances.values() for node in each.instance.nodes}
+            with contextlib.suppress(ModelError):  # it does without
+                await self._cluster.models.load(self.name, report, cluster=self.cluster_key, avoid=frozenset(busy))
 
     async def aclose(self) -> None:
         """See `End.aclose`."""

@@ -15,6 +15,9 @@ COUNTS: Final = 0.1
 _SHORT: Final = 4 * COUNTS
 """Seconds of a reply below which replicas are kept busy by a reserve in their queues, and not by sending slowly."""
 
+_TURN: Final = 0.03
+"""Seconds that a busy client takes to notice that a reply has ended, and to send the next request."""
+
 
 class Pace:
     """Never sends more at once than would be well if they all went to the same replica."""
@@ -56,3 +59,16 @@ def reserve(limit: int, replicas: int, seconds: float | None) -> int:
     if replicas == 1 or seconds is None or seconds > _SHORT:
         return 0
     return min(limit, math.ceil(limit * COUNTS / max(seconds, COUNTS / 10)))
+
+
+def stock(limit: int, seconds: float | None, way: float | None) -> int:
+    """Return as many requests as end from the end of a reply until the next request is there; 0 for long replies.
+
+    Args:
+        limit: requests that are worked on at a time.
+        seconds: that a reply takes, if known.
+        way: seconds to the end and back, if known.
+    """
+    if not seconds:
+        return 0
+    return min(limit, round(limit * (_TURN + (way or 0.0)) / seconds))

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import math
 import random
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -39,6 +38,9 @@ _BROKEN_OFF: Final = 0.4
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 3.0
+_HEDGE_AGAIN: Final = 0.5
+"""Seconds until a second attempt is thought of again, where there was no room for it."""
+
 _PREFIX: Final = 400
 """Characters by which prompts are told to begin alike."""
 
@@ -127,7 +129,7 @@ class Pool:
         news = asyncio.Event()
         sent = attempts = [self._send(end, wanted, messages, sampling, news)]
         ends = [end]
-        hedge_at = self._router.hedge_at(end, wanted)
+        late = _Timer(self._router.hedge_at(end, wanted), news)
         try:
             while True:
                 first = attempts[0]
@@ -141,13 +143,17 @@ class Pool:
                     yield Delta(restarted=True)
                 elif whole:
                     return
-                elif not await _heard(news, hedge_at):
-                    hedge_at = None
+                elif late.over():
                     second = self._router.hedge(self.ends, end, wanted)
                     if second is not None:
+                        late.stop()
                         attempts.append(self._send(second, wanted, messages, sampling, news))
                         sent, ends = list(attempts), [end, second]
+                else:
+                    await news.wait()
+                    news.clear()
         finally:
+            late.stop()
             self._router.hedge_over(wanted, ends, [each.whole for each in sent], tell)
             for each in sent:
                 if not each.ended:
@@ -195,18 +201,29 @@ class _Course:
             raise error
 
 
-async def _heard(news: asyncio.Event, until: float | None) -> bool:
-    """Wait for news, but not longer than `until`; tell whether there were any."""
-    if until is None:
-        await news.wait()
-    else:
-        try:
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                await news.wait()
-        except TimeoutError:
-            return False
-    news.clear()
-    return True
+class _Timer:
+    """Makes news at a moment of the loop's time, if there is one, and again and again until it is stopped."""
+
+    def __init__(self, at: float | None, news: asyncio.Event) -> None:
+        self._over = False
+        self._news = news
+        self._loop = asyncio.get_running_loop()
+        self._handle = None if at is None else self._loop.call_at(at, self._strike)
+
+    def _strike(self) -> None:
+        self._over = True
+        self._news.set()
+        self._handle = self._loop.call_later(_HEDGE_AGAIN, self._strike)
+
+    def over(self) -> bool:
+        """Tell, once each time, that the moment has come."""
+        over, self._over = self._over, False
+        return over
+
+    def stop(self) -> None:
+        """Make no news any more."""
+        if self._handle is not None:
+            self._handle.cancel()
 
 
 def _wanted(messages: Sequence[Message], sampling: Sampling, job: Job) -> Wanted:

@@ -94,7 +94,7 @@ class Router:
             self._scaling = Scaling(self.cluster, self.dispatcher, self._in_clusters, self._patience)
         known = self._ends.get(f"{key} {model}")
         if known is None:
-            known = ExoEnd(self.cluster, key, model, context_tokens)
+            known = ExoEnd(self.cluster, key, model, context_tokens, restores=not self._adds_replicas)
             self._ends[known.key] = known
         return known
 

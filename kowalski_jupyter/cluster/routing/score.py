@@ -112,12 +112,18 @@ def reasons(figures: Figures) -> str:
     """Say what counted, in words."""
     parts = [
         "replies not measured yet" if figures.seconds is None else f"replies in about {_rounded(figures.seconds)}",
-        f"{figures.in_flight} of {figures.slots} places taken",
+        _places(figures.in_flight, figures.slots),
         "" if figures.round_trip is None else f"{max(1, round(figures.round_trip * 1000))} ms away",
         f"not heard of for {figures.staleness:.0f} s" if figures.staleness >= 2 else "",  # noqa: PLR2004
         "it has read that prompt's beginning" if figures.read else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _places(in_flight: int, slots: int) -> str:
+    if in_flight > slots:
+        return f"its {slots} places taken and {in_flight - slots} in reserve"
+    return f"{in_flight} of {slots} places taken"
 
 
 def _rounded(seconds: float) -> str:

@@ -21,10 +21,13 @@ class Width:
 
     Args:
         most: requests that the end works on at a time, by what it says of itself.
+
+    Attributes:
+        most: the same.
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._limit = float(most)
         self._best = 0.0
         self._sum = 0.0
@@ -37,9 +40,9 @@ class Width:
 
     def set_most(self, most: int) -> None:
         """Take what the end says now; room that it gains is used at once."""
-        if most != self._most:
-            self._limit = max(1.0, most * self._limit / max(1, self._most))
-            self._most, self._best = most, 0.0
+        if most != self.most:
+            self._limit = max(1.0, most * self._limit / max(1, self.most))
+            self.most, self._best = most, 0.0
 
     def replied(self, tokens: int, seconds: float, in_flight: int) -> None:
         """Note a whole reply.
@@ -47,20 +50,20 @@ class Width:
         Args:
             tokens: of it.
             seconds: from its first token to its last.
-            in_flight: requests that the end had at its end, this one too.
+            in_flight: requests that the end had at its end, this one and those that wait there too.
         """
         if tokens < _ENOUGH_TOKENS or seconds < _ENOUGH_SECONDS or in_flight < self.limit:
             return
-        self._sum += tokens / seconds * in_flight
+        self._sum += tokens / seconds * min(in_flight, self.most)
         self._count += 1
         if self._count < self.limit:
             return
         throughput = self._sum / self._count
         self._sum, self._count = 0.0, 0
         if throughput < _FALLEN * self._best:
-            self._limit = max(1.0, self._most / 4, self._limit * _DECREASE)
+            self._limit = max(1.0, self.most / 4, self._limit * _DECREASE)
         else:
-            self._limit = min(float(self._most), self._limit + 1)
+            self._limit = min(float(self.most), self._limit + 1)
         self._best = max(throughput, self._best * _FADES)
 
     def refused(self) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
+
 from kowalski_jupyter.cluster.routing.scaling import Patience
 from kowalski_jupyter.exo_sim import Device, Model, Reply, Rule, Simulation
 from kowalski_jupyter.exo_sim.plan import Timings
 from kowalski_jupyter.exo_sim.records import Record
+from kowalski_jupyter.models.base import Message, Sampling
+from kowalski_jupyter.models.openai import OpenAIModel
 from tests.cluster.routing.conftest import Open
+from tests.cluster.support import until
 
 MODEL = "mlx-community/Small-1B-4bit"
 GIB = 1 << 30
@@ -44,6 +49,46 @@ def test_replicas_are_filled_evenly_though_the_master_counts_late(open_exo_pool:
     assert max(counts.values()) - min(counts.values()) <= 10
     # All at once would give one of them 24 or more.
     assert max(most_at_once(records).values()) <= 16
+
+
+@pytest.mark.parametrize(("delay", "reserve"), [(0.1, True), (0.7, False)], ids=["short", "long"])
+def test_a_replica_has_a_reserve_of_short_replies_while_many_wait(
+    open_exo_pool: Open, delay: float, reserve: bool
+) -> None:
+    async def go() -> tuple[list[Record], list[str]]:
+        async with Simulation(1, models=[Model(MODEL, size=GIB)], replies=Reply("ok", delay=delay), speed=10) as sim:
+            await sim.place(MODEL)
+            async with open_exo_pool([sim.url], MODEL, 1) as desk:
+                await desk.ask_many(8)
+                await desk.ask_many(40)
+                return await sim.requests(), desk.told
+
+    records, told = asyncio.run(go())
+    most = max(most_at_once(records).values())
+    assert 8 < most <= 12 if reserve else most == 8
+    assert told == []  # nothing was taken for late or lost
+
+
+def test_nobody_waits_for_our_reserve(open_exo_pool: Open) -> None:
+    """Where others ask the same replica, what we have for it waits here."""
+
+    async def go() -> list[Record]:
+        rules = [Rule("Number", text="ok", delay=0.1), Rule("", text="ok", delay=30.0)]
+        async with Simulation(1, models=[Model(MODEL, size=GIB)], replies=rules, speed=10) as sim:
+            await sim.place(MODEL)
+            async with open_exo_pool([sim.url], MODEL, 1) as desk:
+                await desk.ask_many(8)
+                stranger = OpenAIModel(sim.url, MODEL, kind="exo")
+                asked = asyncio.create_task(anext(stranger.stream([Message("user", "x")], Sampling(seed=77))))
+                await until(desk.router.cluster, lambda seen: any(each.others for each in seen.instances.values()))
+                await desk.ask_many(40)
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+                await stranger.aclose()
+                return await sim.requests()
+
+    records = asyncio.run(go())
+    assert max(most_at_once(records).values()) == 8  # the stranger's too
 
 
 def test_two_clusters_are_one_model(open_exo_pool: Open) -> None:
@@ -114,6 +159,24 @@ def test_no_replica_is_added_unless_the_user_wants_it(open_exo_pool: Open) -> No
                 return len((await sim.tell())["instances"])
 
     assert asyncio.run(go()) == 1
+
+
+def test_a_new_master_loads_as_many_replicas_as_there_were(open_exo_pool: Open) -> None:
+    async def go() -> list[str]:
+        model = Model(MODEL, size=GIB, load_seconds=1.0)
+        async with Simulation(3, models=[model], replies=Reply("ok", delay=0.1), speed=10) as sim:
+            for node in range(3):
+                await sim.place(MODEL, on=[node])
+            async with open_exo_pool([sim.url], MODEL, 3) as desk:
+                await desk.ask_many(8)
+                await sim.inject("election", master_changes=True)
+                await until(desk.router.cluster, lambda seen: not seen.of_model(MODEL))
+                assert await desk.ask_many(40) == ["ok"] * 40
+                seen = await until(desk.router.cluster, lambda seen: len(seen.of_model(MODEL)) == 3)
+                return [node for each in seen.of_model(MODEL) for node in each.instance.nodes]
+
+    nodes = asyncio.run(go())
+    assert len(set(nodes)) == 3
 
 
 def test_a_model_that_is_gone_since_the_last_look_is_loaded_again(open_exo_pool: Open) -> None:

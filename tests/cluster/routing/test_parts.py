@@ -8,7 +8,8 @@ import pytest
 
 from kowalski_jupyter.cluster.routing.breaker import Breaker
 from kowalski_jupyter.cluster.routing.decisions import Decisions
-from kowalski_jupyter.cluster.routing.score import Figures, Weights, cost
+from kowalski_jupyter.cluster.routing.pace import stock
+from kowalski_jupyter.cluster.routing.score import Figures, Weights, cost, reasons
 from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.cluster.routing.width import Width
 
@@ -71,6 +72,24 @@ def test_a_width_never_falls_to_nothing_and_short_replies_say_nothing() -> None:
     for _ in range(20):
         width.refused()
     assert width.limit == 1
+
+
+def test_what_waits_at_an_end_does_not_make_it_faster() -> None:
+    width = Width(8)
+    for _ in range(8):
+        width.replied(100, 1.0, 12)
+    for _ in range(8):
+        width.replied(100, 1.0, 8)
+    assert width.limit == 8
+
+
+def test_an_end_has_a_reserve_for_short_replies_only() -> None:
+    assert stock(8, 0.05, None) == 5
+    assert stock(8, 0.05, 0.01) == 6  # it takes longer until the next is there
+    assert stock(8, 0.001, 0.01) == 8  # no more than it works on
+    assert stock(8, 1.0, 0.001) == 0
+    assert stock(8, None, 0.001) == 0
+    assert "its 8 places taken and 2 in reserve" in reasons(Figures(0.05, 10, 8))
 
 
 def test_weights_choose() -> None:

@@ -102,6 +102,8 @@ def test_a_turn_is_sent_before_sub_calls_that_wait(open_pool: Open) -> None:
     async def go() -> None:
         async with open_pool([(one, {"width": 1})]) as desk:
             calls = [asyncio.create_task(desk.ask(f"sub {n}")) for n in range(5)]
+            await asyncio.sleep(0)
+            assert desk.router.dispatcher.waiting == 4
             await asyncio.to_thread(one.wait_for, lambda: len(one.requests) == 1)
             await desk.ask("turn", "root")
             await asyncio.gather(*calls)
@@ -174,6 +176,30 @@ def test_a_reply_that_takes_too_long_is_asked_for_twice_and_counts_once(
         if won
         else ("a sub-call", "was answered first by", first, f"asked first, the request to {second} is dropped"),
     ]
+
+
+def test_what_is_late_is_asked_a_second_time_as_soon_as_there_is_room(open_pool: Open) -> None:
+    """Many wait when it is late first: they are served before."""
+
+    async def go() -> None:
+        async with open_pool([(one, {"width": 4}), (two, {"width": 4})]) as desk:
+            await desk.ask_many(40)
+            late = asyncio.create_task(desk.ask("late"))
+            await asyncio.gather(*(desk.ask(f"wait {n}") for n in range(60)))
+            assert await late == "late"
+
+    tries: list[str] = []
+
+    def reply(request: Request) -> Reply:
+        said = echo(request)
+        if "late" in said:
+            tries.append(said)
+            return Reply(said, delay=0.0 if tries[1:] else 60.0)
+        return Reply(said, delay=0.1 if "wait" in said else 0.01)
+
+    with ScriptedServer(reply) as one, ScriptedServer(reply) as two:
+        asyncio.run(go())
+    assert len(tries) == 2
 
 
 def test_nothing_is_hedged_where_the_user_says_so(open_pool: Open) -> None:
