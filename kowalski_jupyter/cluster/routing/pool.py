@@ -33,7 +33,7 @@ _MOST_FAULTS: Final = 4.0
 """How often a request may fail in a way that is likely to be its own fault, such as a runner that dies of it. exo gives
 an instance up with the fifth runner that dies."""
 
-_BROKEN_OFF: Final = 0.4
+_BROKEN_OFF: Final = 0.25
 """What a reply counts that was broken off: seldom its fault."""
 
 _FIRST_PAUSE: Final = 0.01
