@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from kowalski_jupyter.cluster.alerts import Alert
 from kowalski_jupyter.cluster.exo.views import Device, Instance, Task
+from kowalski_jupyter.models.exo import EXO_WIDTH
 
 Condition = Literal["ok", "stale", "unreachable", "lost"]
 """How a device is: heard of just now; not for some seconds; alive, but its API does not answer here; gone."""
@@ -76,6 +77,11 @@ class InstanceHealth:
     def in_flight(self) -> int:
         """All requests that it has, running and queued."""
         return self.ours + self.others
+
+    @property
+    def queued(self) -> int:
+        """How many of them wait: exo works on so many at a time, and starts the next when one ends."""
+        return max(0, self.in_flight - EXO_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,7 +297,7 @@ class ChildKernel:
         while not self._listening.is_set():
             await self._request("kernel_info_request", {})
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listening.wait(), 0.004)
+                await asyncio.wait_for(self._listening.wait(), 0.001)
 
     async def _request(self, message_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a request on the shell channel and return its reply's content; empty if the kernel dies."""

@@ -145,6 +145,7 @@ def instance_line(instance: Mapping[str, Any]) -> str:
         f"over {len(instance['devices'])} devices" if len(instance["devices"]) > 1 else "",
         f"{instance['ours']} requests of ours" if instance["ours"] else "",
         f"{instance['others']} of others" if instance["others"] else "",
+        f"{instance['queued']} of them wait" if instance["queued"] else "",
         f"{instance['tokens_per_second']:.0f} tokens/s" if instance["tokens_per_second"] else "",
     ]
     return ", ".join(part for part in parts if part)

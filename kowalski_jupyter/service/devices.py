@@ -42,6 +42,7 @@ def instance_document(health: InstanceHealth, devices: Mapping[str, DeviceHealth
         "devices": [device_name(devices[node].device) for node in instance.nodes if node in devices],
         "ours": health.ours,
         "others": health.others,
+        "queued": health.queued,
         "tokens_per_second": health.tokens_per_second,
     }
 

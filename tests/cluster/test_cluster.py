@@ -14,6 +14,8 @@ import pytest
 from kowalski_jupyter.cluster import watch
 from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.snapshot import Snapshot
+from kowalski_jupyter.magics.devices import instance_line
+from kowalski_jupyter.service.devices import instance_document
 from tests.cluster.nodes import SMOL, Nodes
 from tests.cluster.support import free_url, run, until
 
@@ -300,6 +302,22 @@ def test_requests_are_told_apart_as_ours_and_others(nodes: Nodes, known: Path) -
             nodes.tell()
             health = (await cluster.look()).instances[instance]
             assert (health.ours, health.others, health.tokens_per_second) == (0, 2, 20.0)
+
+    run(go())
+
+
+def test_what_an_instance_does_not_work_on_yet_is_queued(nodes: Nodes, known: Path) -> None:
+    async def go() -> None:
+        (instance,) = nodes.state["instances"]
+        async with watching(known, nodes.urls[0]) as cluster:
+            for number, queued in ((8, 0), (11, 3)):
+                for command in range(number):
+                    body = {"taskStatus": "Pending", "instanceId": instance, "commandId": f"c{command}"}
+                    nodes.state["tasks"][f"c{command}"] = {"TextGeneration": body}
+                nodes.tell()
+                health = (await cluster.look()).instances[instance]
+                assert (health.in_flight, health.queued) == (number, queued)
+                assert ("3 of them wait" in instance_line(instance_document(health, {}))) == bool(queued)
 
     run(go())
 

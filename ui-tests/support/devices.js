@@ -32,8 +32,9 @@ export function instance(fields = {}) {
     detail: '',
     sharding: 'tensor',
     devices: ['Studio', 'MacBook'],
-    ours: 3,
-    others: 1,
+    ours: 8,
+    others: 2,
+    queued: 2,
     tokens_per_second: 31.4,
     ...fields
   };
@@ -70,6 +71,7 @@ export const DEVICES = [
         devices: ['MacBook'],
         ours: 0,
         others: 0,
+        queued: 0,
         tokens_per_second: null
       })
     ]

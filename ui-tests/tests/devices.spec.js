@@ -32,7 +32,8 @@ test('tells how devices are and what runs on them, in both themes', async ({
     '153.6 of 512.0 GB'
   );
   await expect(studio).toContainText('over 2 devices');
-  await expect(studio).toContainText('3 requests of ours');
+  await expect(studio).toContainText('8 requests of ours');
+  await expect(studio).toContainText('2 of them wait');
   await expect(studio).toContainText('31 tokens/s');
   await expect(
     studio.getByRole('img', {

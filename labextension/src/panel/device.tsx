@@ -131,7 +131,7 @@ function TrendLines(props: {
 function Instance({ instance }: { instance: IInstance }): React.JSX.Element {
   const trans = useTrans();
   const look = instanceLook(instance, trans);
-  const { ours, others, devices, tokens_per_second } = instance;
+  const { ours, others, queued, devices, tokens_per_second } = instance;
   return (
     <>
       <div className="kowalski-model-name">{instance.model}</div>
@@ -152,6 +152,9 @@ function Instance({ instance }: { instance: IInstance }): React.JSX.Element {
         )}
         {others > 0 && (
           <span>{trans._n('%1 of another', '%1 of others', others)}</span>
+        )}
+        {queued > 0 && (
+          <span>{trans._n('%1 of them waits', '%1 of them wait', queued)}</span>
         )}
         {tokens_per_second !== null && (
           <span>{trans.__('%1 tokens/s', Math.round(tokens_per_second))}</span>

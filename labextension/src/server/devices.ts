@@ -47,9 +47,11 @@ export interface IInstance {
   readonly detail: string;
   /** Names of all devices that it is on. */
   readonly devices: readonly string[];
-  /** Requests, running and queued. */
+  /** Requests that it has. */
   readonly ours: number;
   readonly others: number;
+  /** Of these wait. */
+  readonly queued: number;
   readonly tokens_per_second: number | null;
 }
 
@@ -100,6 +102,7 @@ function readInstance(instance: JsonObject): IInstance {
     devices: readTexts(instance.devices),
     ours: readNumber(instance.ours),
     others: readNumber(instance.others),
+    queued: readNumber(instance.queued),
     tokens_per_second: readOptionalNumber(instance.tokens_per_second)
   };
 }
