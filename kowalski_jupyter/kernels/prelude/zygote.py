@@ -90,10 +90,11 @@ def _guard(request: Mapping[str, Any], descriptors: Sequence[int], zygote: int) 
         set_name("kernel-guard")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(errors, 2)
-        for group in groups:
+        sandbox, report = _begin_sandbox(request["sandbox"])
+        for group in groups:  # meanwhile: the system takes milliseconds for each
             os.write(group, b"0")
             os.close(group)
-        sandbox, first = _make_sandbox(request["sandbox"])
+        first = _first_process(sandbox, report)
         join(first)
         die_with(zygote)  # which the changes of user have made undone
         if (kernel := os.fork()) == 0:
@@ -112,8 +113,8 @@ def _guard(request: Mapping[str, Any], descriptors: Sequence[int], zygote: int) 
         os._exit(code != 0)
 
 
-def _make_sandbox(line: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Return the bubblewrap process of a sandbox that is ready, and the process id of the first one inside."""
+def _begin_sandbox(line: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Return the bubblewrap process that makes a sandbox, and a descriptor on which it tells of that."""
     reader, writer = os.pipe()
     reader = _moved(reader, INFO + 1)
     os.dup2(writer, INFO)
@@ -122,11 +123,16 @@ def _make_sandbox(line: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     pipe = subprocess.PIPE
     sandbox = subprocess.Popen(line, stdin=pipe, stdout=pipe, env={}, pass_fds=(INFO,), close_fds=True)
     os.close(INFO)
+    return sandbox, reader
+
+
+def _first_process(sandbox: subprocess.Popen[bytes], report: int) -> int:
+    """Wait until a sandbox is ready, and return the process id of the first process inside."""
     assert sandbox.stdout is not None  # noqa: S101 - a pipe
     if sandbox.stdout.read(1) != b"\n":
         os._exit(1)  # bubblewrap has said why
-    with os.fdopen(reader, "rb") as report:
-        return sandbox, int(json.load(report)["child-pid"])
+    with os.fdopen(report, "rb") as file:
+        return int(json.load(file)["child-pid"])
 
 
 def _become_kernel(request: Mapping[str, Any], descriptors: Mapping[int, int]) -> None:
