@@ -25,7 +25,7 @@ TRIAL = sc.Trial(
     asked=10.0,
     answered=11.0,
     root=[request(10.2, 10.25), request(10.5, 10.5), request(10.9, 10.96)],
-    subcalls=[request(10.3 + i / 1000, 10.31 + i / 1000) for i in range(sc.CALLS)],
+    subcalls=[request(10.3 + i / 500, 10.3 + i / 500 + 0.001) for i in range(sc.CALLS)],
     added_memory=123_000_000,
 )
 
@@ -37,8 +37,8 @@ def read(figures: tuple[sc.Figure, ...]) -> list[float]:
 def test_figures_are_read_from_the_servers_clock() -> None:
     assert read((sc.FIRST_START, sc.COLD_RUN)) == [9.2, 1.0]
     assert read(sc.WARM) == [1.0, 200.0, 325.0, 40.0]
-    assert read(sc.SEQUENCE) == [1.0]
-    assert read(sc.BATCH) == [0.25, 0.109]
+    assert read(sc.SEQUENCE) == [2.0, 1.0]
+    assert read(sc.BATCH) == [0.25, 0.199]
     assert read(sc.CONTEXT) == [0.2, 400.0, 1.0]
     assert read(sc.MEMORY) == [123.0]
 

@@ -19,9 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import platformdirs
-import zmq
-from jupyter_client.connect import write_connection_file
-from jupyter_client.session import Session
 
 _SECONDS = 30.0
 """How long a cell may take, and how long the JVM may write."""
@@ -75,7 +72,7 @@ class Archive:
                     for older in self._files("*"):
                         older.unlink(missing_ok=True)
                     made.replace(self._folder / f"java-{self._which}-{self._state}-{_size(made)}.jsa")
-            except (OSError, ValueError, subprocess.SubprocessError, zmq.ZMQError) as error:
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
                 _failed.add(self._state)
                 _log.warning(
                     "Java's kernel starts slower than it could, as no archive of its classes was made: %s", error
@@ -93,6 +90,11 @@ def _size(file: Path) -> int:
 
 
 def _run(folder: str, command: Sequence[str], environment: Mapping[str, str], cells: Sequence[str]) -> None:
+    # All slow to import, for what is done once on a machine.
+    import zmq  # noqa: PLC0415
+    from jupyter_client.connect import write_connection_file  # noqa: PLC0415
+    from jupyter_client.session import Session  # noqa: PLC0415
+
     key = secrets.token_hex(16).encode()
     file, info = write_connection_file(str(Path(folder, "connection.json")), key=key)
     line = [part.replace("{connection_file}", file) for part in command]
@@ -118,6 +120,8 @@ def _run(folder: str, command: Sequence[str], environment: Mapping[str, str], ce
             assert jvm.stdin is not None  # noqa: S101 - a pipe
             jvm.stdin.close()
             jvm.wait(_SECONDS)
+        except zmq.ZMQError as error:
+            raise OSError(str(error)) from error
         finally:
             with contextlib.suppress(OSError):
                 jvm.kill()
