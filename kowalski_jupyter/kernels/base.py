@@ -90,10 +90,18 @@ class Limits:
     cell_seconds: float = 30.0
     cpu_seconds: float = CPU_SECONDS
 
-    @property
-    def process_seconds(self) -> int:
-        """What the system lets each process have of `cpu_seconds`, should nobody have added them up: a bit more."""
-        return math.ceil(self.cpu_seconds) + 10
+    def of_a_process(self) -> dict[str, int]:
+        """Return what the system itself holds each process to, by the names of its limits, all but memory.
+
+        Of processor time that is a bit more than all may have together, should nobody have added them up.
+        """
+        return {
+            "FSIZE": self.disk,
+            "NOFILE": 1024,
+            "CORE": 0,
+            "NPROC": self.processes,
+            "CPU": math.ceil(self.cpu_seconds) + 10,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,18 +277,10 @@ class ChildKernel:
         return {"name": item.name, "kind": item.kind, "path": str(inside), "meta": dict(item.meta)}
 
     def _process_limits(self, data: int) -> dict[str, int]:
-        limits = self._limits
-        confined = {
-            "AS": limits.memory + data,
-            "FSIZE": limits.disk,
-            "NOFILE": 1024,
-            "CORE": 0,
-            "CPU": limits.process_seconds,
-        }
-        if not self._unsandboxed:
-            # Outside of a user namespace of its own, all of the user's processes would count.
-            confined["NPROC"] = limits.processes
-        return {"output": limits.output, **confined}
+        confined = {"AS": self._limits.memory + data, **self._limits.of_a_process()}
+        if self._unsandboxed:
+            del confined["NPROC"]  # outside of a user namespace of its own, all of the user's processes would count
+        return {"output": self._limits.output, **confined}
 
     # -- messages --------------------------------------------------------------------------------------
 

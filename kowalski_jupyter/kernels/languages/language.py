@@ -93,15 +93,7 @@ class Language:
 
         DATA rather than AS: engines reserve far more address space than they use.
         """
-        size = limits.memory + data
-        return {
-            "DATA": size,
-            "FSIZE": limits.disk,
-            "NOFILE": 1024,
-            "CORE": 0,
-            "NPROC": limits.processes,
-            "CPU": limits.process_seconds,
-        }
+        return {"DATA": limits.memory + data, **limits.of_a_process()}
 
     def mounts(self, command: Sequence[str]) -> list[Mount]:
         """Return what has to be visible for `command` to run, besides the system and the Python of the kernels."""

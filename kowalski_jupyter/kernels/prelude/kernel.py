@@ -97,8 +97,6 @@ class RunKernel(IPythonKernel):
         self.set_parent(identities, request, "shell")  # type: ignore[no-untyped-call]
         self._request = request["header"]
         content = await answer(request["content"])
-        if os.getpid() != self._pid:
-            os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
         kind = request["msg_type"].replace("request", "reply")
         _, parts = self._messages.pack(kind, content, parent=self._request)
         stream = cast("ZMQStream", self.shell_stream)
@@ -141,7 +139,7 @@ class RunKernel(IPythonKernel):
         self.recorder.start_cell()
         error = await self._run(code)
         if os.getpid() != self._pid:
-            return {}
+            os._exit(0)  # the cell forked and this is the copy: the kernel is elsewhere
         self._descriptors.drain()
         last_outputs: list[dict[str, Any]] = []
         self._last_outputs = last_outputs

@@ -21,7 +21,7 @@ from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunR
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
 from kowalski_jupyter.service.socket import devices
 from kowalski_jupyter.service.socket.handler import Handler
-from kowalski_jupyter.service.socket.wire import SMALL_ANSWER, batch_line
+from kowalski_jupyter.service.socket.wire import batch_line
 from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
@@ -45,10 +45,7 @@ class _Streaming(Handler):
         try:
             await self.flush()
             async for batch in live.log.follow(after):
-                answer = live.answer if live.log.finished else None
-                if answer is not None and len(answer.data) > SMALL_ANSWER:
-                    answer = None
-                self.write(batch_line(live.id, batch, answer))
+                self.write(batch_line(live.id, batch, live.answer if live.log.finished else None))
                 await self.flush()
                 await live.log.wait_finished(_PACE)
         except StreamClosedError:

@@ -47,7 +47,7 @@ UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=4)
 """Each run that is followed holds a connection; how many there are is the user's affair."""
 
 
-SMALL_ANSWER = 64 << 10
+_SMALL_ANSWER = 64 << 10
 """Bytes of an answer that are sent with a run's last event, so that nobody has to ask for them."""
 
 
@@ -71,9 +71,9 @@ class SentAnswer:
 
 
 def batch_line(run_id: str, events: Sequence[Event], answer: Value | None) -> str:
-    """Return the line by which events are sent, with the run's answer if they are the last and it is small."""
+    """Return the line by which events are sent, with the run's answer, if there is one and it is small."""
     said: dict[str, Any] = {"events": [event.to_json() for event in events]}
-    if answer is not None:
+    if answer is not None and len(answer.data) <= _SMALL_ANSWER:
         said["answer"] = {"run": run_id, "kind": answer.kind, "data": base64.b64encode(answer.data).decode()}
     return json.dumps(said) + "\n"
 
