@@ -57,8 +57,9 @@ class Cell:
         return [*outputs, *last_outputs(self._reply)] if self._reply is not None and self.complete else outputs
 
     def let_go(self) -> None:
-        """Hand on no more output: nobody waits for it."""
+        """Hand on no more output: who waited for it was cancelled, and `done` with it. Another one tells of the end."""
         self.on_output = _ignore
+        self.done = asyncio.get_running_loop().create_future()
 
     def stop(self, status: CellStatus, *, within: float, kill: Callable[[str], None]) -> None:
         """Note why it is told to stop; `kill` its kernel, with the reason, if it takes more seconds than `within`."""

@@ -155,6 +155,9 @@ class ChildKernel(ABC):
             raise KernelError(f"The {self.title} kernel did not start. {await process.last_words()}")
         provisioner.drain()
 
+    async def warm_up(self) -> None:  # noqa: B027 - most have nothing to do
+        """Do what makes the first cell quicker. For a kernel that is going to wait for its run."""
+
     async def load(self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function]) -> None:
         """Give the kernel its data, the way to its run, and the functions that the run allows.
 
@@ -228,7 +231,7 @@ class ChildKernel(ABC):
         request = self._dialogue.send("execute_request", {"code": code, **_HOW})
         cell = self._cell = Cell(request, on_output, seconds, self._on_deadline)
         try:
-            await asyncio.shield(cell.done)
+            await cell.done
         except asyncio.CancelledError:
             cell.let_go()
             self._calls.stop()

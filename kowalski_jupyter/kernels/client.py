@@ -52,10 +52,11 @@ class KernelClient:
     def send(self, channel: str, message_type: str, content: Mapping[str, Any]) -> str:
         """Send a request and return its id. A kernel that is gone is sent nothing: its end is told to who waits."""
         name, parts = self._messages.pack(message_type, content)
+        socket = self._sockets[channel]
         with contextlib.suppress(zmq.Again):
-            self._sockets[channel].send_multipart(parts)
-        # Sending may have swallowed the edge that tells of an arrival.
-        self._loop.call_soon(self._receive, channel)
+            socket.send_multipart(parts)
+        if cast("int", socket.get(zmq.EVENTS)) & zmq.POLLIN:  # to send may have swallowed the edge that tells of it
+            self._loop.call_soon(self._receive, channel)
         return name
 
     def close(self) -> None:

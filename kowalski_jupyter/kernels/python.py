@@ -27,6 +27,11 @@ class PythonKernel(ChildKernel):
         """Whether it may be forked from a zygote."""
         return True
 
+    async def warm_up(self) -> None:
+        """See `ChildKernel.warm_up`."""
+        assert self._dialogue is not None  # noqa: S101 - started
+        await self._dialogue.ask("warm_up_request", {})
+
     async def recall(self, cells: Sequence[PastCell]) -> None:
         """See `Kernel.recall`."""
         assert self._dialogue is not None  # noqa: S101 - started

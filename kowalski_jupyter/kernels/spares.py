@@ -36,7 +36,7 @@ class Spares:
         """Start what is missing, in the background."""
         self._cancel_timers()
         while len(self._tasks) < self._count and not self._closed:
-            task = asyncio.ensure_future(self._start())
+            task = asyncio.ensure_future(self._start_spare())
             # Whoever takes the spare gets the error; if nobody does, it is no news.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._tasks.append(task)
@@ -76,6 +76,11 @@ class Spares:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
+
+    async def _start_spare(self) -> ChildKernel:
+        kernel = await self._start()
+        await kernel.warm_up()
+        return kernel
 
     def _cancel_timers(self) -> None:
         for timer in (self._refill, self._idle):

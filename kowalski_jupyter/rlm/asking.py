@@ -45,9 +45,9 @@ async def ask(
         turn: the turn's number, for the events.
         emit: takes the events.
         languages: what can run.
-        on_block: called with the first whole block that can run, at once when its fence closes. Text after that block
-            would be written without having seen its output, so the stream is closed when any comes. A reply that is
-            lost after its block was whole is not asked for again.
+        on_block: called with the first whole block that can run, at once when its fence closes or the reply ends. Text
+            after that block would be written without having seen its output, so the stream is closed when any comes. A
+            reply that is lost after its block was whole is not asked for again.
         on_opened: called with the language of such a block while it is being written, with every line.
         several: call `on_block` with further blocks too, as long as each is in another language than the one before.
 
@@ -67,7 +67,7 @@ async def ask(
                     finish_reason = "stop"
                     break
                 if coming.take(delta):
-                    await asyncio.sleep(0)  # it runs while the rest of the reply is read and stored
+                    await asyncio.sleep(0)  # it runs while the rest of the reply is read, stored and understood
     except ModelError:
         if not coming.blocks.last:
             raise
@@ -120,12 +120,15 @@ class _Coming:
         if delta.reasoning:
             self.thoughts.append(delta.reasoning)
             self._emit(ReplyDelta(self._turn, delta.reasoning, reasoning=True))
-        if not delta.text:
+        if delta.text:
+            self.pieces.append(delta.text)
+            self._emit(ReplyDelta(self._turn, delta.text))
+            self._scanner.feed(delta.text)
+        if self._on_block is None or self.blocks.enough:
             return False
-        self.pieces.append(delta.text)
-        self._emit(ReplyDelta(self._turn, delta.text))
-        self._scanner.feed(delta.text)
-        if self._on_block is None or self.blocks.enough or _LINE_ENDS.isdisjoint(delta.text):
+        if delta.finish_reason:  # as most replies end with a fence, without an end of its line
+            self._scanner.finish(delta.finish_reason)
+        elif _LINE_ENDS.isdisjoint(delta.text):
             return False
         found = [*self.blocks.new(self._scanner.ended)]
         for block in found:

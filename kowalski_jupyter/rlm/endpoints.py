@@ -190,4 +190,4 @@ def _size_of(messages: Sequence[Message]) -> int:
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -45,7 +45,12 @@ def from_json(data: dict[str, Any]) -> Event | None:
     kind = _TYPES.get(data.get("type", ""))
     if kind is None:
         return None
-    return kind(**{key: value for key, value in data.items() if key in _FIELDS[kind.type]})
+    fields = {**data}
+    del fields["type"]
+    try:
+        return kind(**fields)
+    except TypeError:
+        return kind(**{key: value for key, value in fields.items() if key in _FIELDS[kind.type]})
 
 
 def _event(cls: _E) -> _E:

@@ -49,7 +49,11 @@ class EventLog:
                 await self._end.wait()
 
     async def follow(self, after: int = 0) -> AsyncIterator[list[Event]]:
-        """Yield the events with `seq` above `after`, as many at once as there are, up to the run's last."""
+        """Yield the events with `seq` above `after`, as many at once as there are, up to the run's last.
+
+        What is new is told two rounds of the event loop later: the run goes on in the first, and a listener may have
+        put off its work to the end of that one.
+        """
         news = asyncio.Event()
         self._waiting.add(news)
         try:
@@ -63,5 +67,6 @@ class EventLog:
                 if self.finished:
                     return
                 await news.wait()
+                await asyncio.sleep(0)
         finally:
             self._waiting.discard(news)

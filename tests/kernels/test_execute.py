@@ -109,6 +109,20 @@ def test_asynchronous_cells(root: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_cells_share_context_variables_and_tasks_go_on_between_them(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root) as session:
+            await session("import asyncio, contextvars\nwhere = contextvars.ContextVar('where')\nwhere.set('first')")
+            assert await session.value("where.get()") == "'first'"
+            await session("await asyncio.sleep(0)\nwhere.set('second')")
+            assert await session.value("where.get()") == "'second'"
+            assert await session.value("'await nothing, async neither'") == "'await nothing, async neither'"
+            await session("task = asyncio.create_task(asyncio.sleep(0, 'done'))")
+            assert await session.value("await task") == "'done'"
+
+    asyncio.run(scenario())
+
+
 def test_namespace_is_clean(root: Path) -> None:
     async def scenario() -> None:
         async with opened(root, {"text": "abc", "number": 5}) as session:

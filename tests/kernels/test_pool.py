@@ -14,7 +14,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 
-from kowalski_jupyter.kernels.base import KernelError
+from kowalski_jupyter.kernels.base import KernelError, Output
 from kowalski_jupyter.kernels.folders import OwnedFolder, sweep
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.provisioner import SandboxProvisioner
@@ -44,6 +44,26 @@ def test_a_spare_is_taken_and_replaced(root: Path) -> None:
             assert second is not first
             await first.execute("x = 1", print)
             assert (await second.execute("x", print)).status == "error"
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_spare_has_warmed_up_and_has_no_past(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=1)
+        outputs: list[Output] = []
+        try:
+            await pool.start()
+            await pool.ready()
+            kernel = await pool.acquire("python", data=(), calls=FakeRun())
+            assert (await kernel.execute("1 / 0", print)).names == ()
+            await kernel.execute("history", outputs.append)
+            (shown,) = outputs
+            assert "'cell': 1" in shown.text
+            assert "print()" not in shown.text
+            assert "<cell 1>" in shown.text
         finally:
             await pool.close()
 

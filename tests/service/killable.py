@@ -127,8 +127,9 @@ async def run_until_killed(url: str, n: int, store: Path, root: Path, out: int, 
             os.write(out, (json.dumps(event.to_json()) + "\n").encode())
             told += 1
             if told == n:
-                # Before the one who waits for it hears of the event, and after the store has.
-                asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
+                # Before the one who waits for it hears of the event, and after the store has: two rounds later.
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, os.kill, os.getpid(), signal.SIGKILL)
 
     service.watch(watch)
     live = service.start_run(RunRequest("What?", packed(root)))

@@ -144,6 +144,17 @@ def test_text_after_a_whole_block_is_not_waited_for(open_desk: Open) -> None:
     assert request.disconnected is not None
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_block_runs_before_the_reply_is_looked_at_as_a_whole(open_desk: Open, end: str) -> None:
+    with ScriptedServer([Reply(block("FINAL(1)") + end, whole=True)]) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES})
+
+    types = [event.type for event in outcome.events]
+    assert outcome.value == 1
+    assert types.count("cell_started") == 1
+    assert types.index("cell_started") < types.index("reply_finished")
+
+
 def test_subcalls_in_sequence_and_in_a_batch_keep_their_order(open_desk: Open) -> None:
     code = (
         "first = llm_query('say 0')\nrest = llm_query_batched([f'say {i}' for i in range(1, 9)])\nFINAL([first, *rest])"

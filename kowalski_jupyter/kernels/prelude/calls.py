@@ -50,6 +50,11 @@ class Calls:
         self._local = threading.local()
         self._turns = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
 
+    def connect(self) -> None:
+        """Make this thread's connection before it is needed. A run that cannot be reached is told of when it is."""
+        with contextlib.suppress(OSError):
+            self._stream()
+
     def call(self, request: Request) -> Reply:
         """Ask the run and wait for its reply."""
         message = self._message(request)

@@ -23,6 +23,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._main = threading.main_thread().ident
+        self._running = False
         self._task: asyncio.Task[Any] | None = None
         self._depth = 0
         self._pending = False
@@ -32,12 +33,14 @@ class Interrupts:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def start_cell(self) -> None:
-        """From now on an interrupt concerns the current task's code."""
+        """From now on an interrupt concerns a cell's code: the current task's, or else what is running right now."""
         self._pending = False
         self._task = asyncio.current_task()
+        self._running = True
 
     def end_cell(self) -> None:
         """The cell's code is over: an interrupt that comes now is too late."""
+        self._running = False
         task, self._task = self._task, None
         if task is not None:
             while task.cancelling():
@@ -58,12 +61,11 @@ class Interrupts:
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         task = self._task
-        if task is None:
+        if not self._running:
             return
-        loop = task.get_loop()
-        if asyncio.current_task(loop) is not task:
+        if task is not None and asyncio.current_task(task.get_loop()) is not task:
             # The cell awaits: raising here would break the event loop, so cancel what it awaits.
-            loop.call_soon_threadsafe(task.cancel)
+            task.get_loop().call_soon_threadsafe(task.cancel)
         elif self._depth:
             self._pending = True
         else:

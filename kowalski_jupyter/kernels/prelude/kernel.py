@@ -11,20 +11,20 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import zmq
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
-from zmq.eventloop.zmqstream import ZMQStream
 
 from .calls import Calls
+from .encode import encode
 from .history import History
 from .interrupts import interrupts
 from .load import load
-from .messages import BadMessageError, Messages
+from .messages import Messages
 from .namespace import Finished, Namespace
 from .output import Descriptors, Recorder, Rich, Stream
 from .shell import Compiler, Hook, Shell
@@ -48,9 +48,9 @@ class LockedSocket:
 class RunKernel(IPythonKernel):
     """Runs cells for one run.
 
-    Besides Jupyter's messages it takes one ``load_request``, which brings the data, the way to the run,
-    and the limits, and must come before the first cell; and before that a ``recall_request`` for each cell that
-    the run's code ran in a kernel that has died. These and cells take a short way past ipykernel's dispatch.
+    Of Jupyter's messages it takes what a run sends. Besides it takes one ``load_request``, which brings the data, the
+    way to the run, and the limits, and must come before the first cell; and before that a ``recall_request`` for each
+    cell that the run's code ran in a kernel that has died. One that is to wait for a run takes a ``warm_up_request``.
     """
 
     shell_class = Type(Shell)
@@ -60,11 +60,6 @@ class RunKernel(IPythonKernel):
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self._messages = messages
         self._request: Mapping[str, Any] = {}
-        self._own: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
-            "execute_request": self._execute,
-            "load_request": self._load,
-            "recall_request": self._recall,
-        }
         self._pid = os.getpid()
         self._shell = cast("Shell", self.shell)
         self._cells = 0
@@ -84,32 +79,39 @@ class RunKernel(IPythonKernel):
         warnings.filterwarnings("ignore", message="To exit: use")
         interrupts.install()
 
-    async def dispatch_shell(self, msg: Sequence[zmq.Frame], *args: Any, **options: Any) -> None:
-        """Answer a request. Called by ipykernel, for one after the other."""
-        try:
-            identities, request = self._messages.read([frame.bytes for frame in msg])
-        except BadMessageError:
-            return
-        answer = self._own.get(request["msg_type"])
-        if answer is None:
-            await super().dispatch_shell(msg, *args, **options)
-            return
-        self.set_parent(identities, request, "shell")  # type: ignore[no-untyped-call]
-        self._request = request["header"]
-        content = await answer(request["content"])
-        kind = request["msg_type"].replace("request", "reply")
-        _, parts = self._messages.pack(kind, content, parent=self._request)
-        stream = cast("ZMQStream", self.shell_stream)
-        stream.socket.send_multipart([*identities, *parts])
-        stream.flush(zmq.POLLIN)  # to send may have swallowed the edge that tells of an arrival
+    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | Coroutine[Any, Any, Mapping[str, Any]] | None:
+        """Answer a request. Called by `Requests`, for one after the other."""
+        self._request, content = request["header"], request["content"]
+        match request["msg_type"]:
+            case "execute_request":
+                cell = self._execute(content)
+                return cell if _may_wait(content["code"]) else _to_its_end(cell)
+            case "load_request":
+                return self._load(content)
+            case "recall_request":
+                return self._recall(content)
+            case "warm_up_request":
+                return self._warm_up()
+            case "kernel_info_request":
+                self._publish_status("idle", "shell")  # type: ignore[no-untyped-call]  # it tells who listens
+                return {"status": "ok", **self.kernel_info}
+        return None
 
-    async def _load(self, content: Mapping[str, Any]) -> dict[str, Any]:
+    def _warm_up(self) -> Mapping[str, Any]:
+        """Do once what a cell and an answer need: in a fork, each page of memory is copied when it is first written."""
+        self._messages.pack("execute_reply", _to_its_end(self._execute({"code": "print()"})))
+        encode(0)
+        self._cells, self._history = 0, History()
+        return {"status": "ok"}
+
+    def _load(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Take the run's data, socket and limits."""
         try:
             self.recorder.limit = content["limits"]["output"]
             self.recorder.end_cell()
             values = {item["name"]: load(item) for item in content["items"]}
             calls = Calls(content["socket"], content["token"])
+            calls.connect()
             self._namespace = Namespace(self._shell.user_ns, calls, content["functions"], self._history)
             self._namespace.install(values)
             _set_limits(content["limits"])
@@ -117,7 +119,7 @@ class RunKernel(IPythonKernel):
             return {"status": "error", "evalue": describe(error)}
         return {"status": "ok"}
 
-    async def _recall(self, content: Mapping[str, Any]) -> dict[str, Any]:
+    def _recall(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Take an earlier cell into the history."""
         self._cells += 1
         self._history.write(content["output"], 0)
@@ -205,6 +207,20 @@ class RunKernel(IPythonKernel):
 
     def post_handler_hook(self) -> None:
         """Leave SIGINT to `interrupts`."""
+
+
+def _may_wait(code: str) -> bool:
+    """Return whether `code` could await something outside of functions: no more words than these let it."""
+    return "await" in code or "async" in code
+
+
+def _to_its_end(cell: Coroutine[Any, Any, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Run what awaits nothing. A task would take two turns of the event loop for it."""
+    try:
+        cell.send(None)
+    except StopIteration as end:
+        return cast("Mapping[str, Any]", end.value)
+    raise RuntimeError("a cell without a word for it awaits")
 
 
 def _set_limits(limits: Mapping[str, Any]) -> None:

@@ -15,12 +15,12 @@ from ipykernel.control import ControlThread
 from ipykernel.parentpoller import ParentPollerUnix
 from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
-from tornado.ioloop import IOLoop
 from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
 from .kernel import LockedSocket, RunKernel
 from .messages import Messages
+from .requests import Requests
 
 
 def main(arguments: list[str]) -> None:
@@ -52,11 +52,11 @@ async def _serve(connection: dict[str, str], ready: int) -> None:
     config.InteractiveShell.cache_size = 0
     config.InteractiveShell.colors = "nocolor"
     key = connection["key"].encode()
+    messages = Messages(key, "kernel")
     kernel = RunKernel.instance(
-        messages=Messages(key, "kernel"),
+        messages=messages,
         config=config,
         session=Session(key=key, username="kernel"),
-        shell_stream=ZMQStream(bind(zmq.ROUTER, "shell"), IOLoop.current()),
         control_stream=ZMQStream(bind(zmq.ROUTER, "control"), control.io_loop),
         control_thread=control,
         iopub_socket=LockedSocket(bind(zmq.PUB, "iopub")),
@@ -66,6 +66,7 @@ async def _serve(connection: dict[str, str], ready: int) -> None:
     )
     control.start()
     kernel.start()  # type: ignore[no-untyped-call]
+    Requests(bind(zmq.ROUTER, "shell"), messages, kernel.answer).listen()
     if (parent := int(os.environ.get("JPY_PARENT_PID", "1"))) > 1:
         ParentPollerUnix(parent_pid=parent).start()
     os.write(ready, b"ready")

@@ -18,6 +18,7 @@ VERSION = "5.3"
 """Of the protocol that is spoken here."""
 _DELIMITER = b"<IDS|MSG>"
 _NOTHING: Mapping[str, Any] = {}
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class BadMessageError(Exception):
@@ -33,7 +34,7 @@ class Messages:
     """
 
     def __init__(self, key: bytes, username: str) -> None:
-        self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")
         self._username = username
         self._session = uuid.uuid4().hex
         self._numbers = itertools.count(1)
@@ -79,9 +80,11 @@ class Messages:
         return frames[: start - 1], message | {"metadata": metadata, "content": content}
 
     def _signature(self, parts: Sequence[bytes]) -> bytes:
-        return hmac.digest(self._key, b"".join(parts), "sha256").hex().encode()
+        signature = self._keyed.copy()
+        signature.update(b"".join(parts))
+        return signature.hexdigest().encode()
 
 
 def _packed(part: Mapping[str, Any]) -> bytes:
     # "replace" is for lone surrogates, which Python strings may hold and other languages' may not.
-    return json.dumps(part, ensure_ascii=False).encode("utf-8", "replace")
+    return _encode(part).encode("utf-8", "replace")

@@ -62,7 +62,8 @@ _MARK = re.compile(
 )
 _MARK_START = re.compile(r"<(?:/?(?:th|re|to)|\|)|\[/?THINK\]", re.IGNORECASE)
 _TOOL_END = "_call>"
-_SPECIAL = ("<", "[", "```", "~~~")  # what a mark or a fence begins with
+_FENCES = ("```", "~~~")
+_SPECIAL = ("<", "[", *_FENCES)  # what a mark or a fence begins with
 
 
 class ReplyStream:
@@ -76,6 +77,7 @@ class ReplyStream:
         self._arrived: list[str] = []  # and not yet taken
         self._looked_at = 0  # so many of these
         self._seen = ""  # the end of what was looked at
+        self._unsure = False  # whether the line that has not ended may begin a block or end one
         self._segments: list[Segment] = []
         self._recalled = 0  # segments before this index have already been turned into thoughts
         self._kind: _TextKind = "prose"
@@ -121,7 +123,7 @@ class ReplyStream:
         new = self._seen + "".join(self._arrived[self._looked_at :])
         self._looked_at = len(self._arrived)
         self._seen = new[-len(_TOOL_END) :]
-        if "`" in new or "~" in new or _TOOL_END in new:
+        if self._unsure or "`" in new or "~" in new or _TOOL_END in new:
             self._take_arrived()
         return self._segments
 
@@ -153,8 +155,12 @@ class ReplyStream:
         if end:
             lines = "".join(self._pending) + text[:end]
             self._pending = []
+            self._unsure = False
             self._take_lines(lines)
-        self._pending.append(text[end:])
+        rest = text[end:]
+        self._pending.append(rest)
+        self._seen = (rest if end else self._seen + rest)[-len(_TOOL_END) :]
+        self._unsure = self._unsure or "`" in rest or "~" in rest
 
     def _growing(self) -> Segment:
         line = "".join(self._pending)
@@ -167,22 +173,25 @@ class ReplyStream:
 
     def _take_lines(self, text: str) -> None:
         """Take whole lines. Runs of lines that cannot hold anything special are taken at once."""
-        plain: list[str] = []
-        for line in text.split("\n")[:-1]:
-            for mark in self._fence.special if self._fence else _SPECIAL:
-                if mark in line:
-                    self._take_plain(plain)
-                    plain = []
-                    self._take_line(line)
-                    break
-            else:
-                plain.append(line)
-        self._take_plain(plain)
-
-    def _take_plain(self, lines: list[str]) -> None:
-        if lines:
-            plain = "\n".join(lines) + "\n"
-            self._fence.take_plain(plain) if self._fence else self._text.append(plain)
+        in_prose = _SPECIAL if _may_hold_mark(text) else _FENCES
+        places: dict[str, int] = {}  # where each of these stands next
+        start = 0
+        while start < len(text):
+            special = self._fence.special if self._fence else in_prose
+            for mark in special:
+                if places.get(mark, -1) < start:
+                    place = text.find(mark, start)
+                    places[mark] = place if place >= 0 else len(text)
+            first = min(places[mark] for mark in special)
+            line = text.rfind("\n", start, first) + 1 or start
+            if line > start:
+                plain = text[start:line]
+                self._fence.take_plain(plain) if self._fence else self._text.append(plain)
+            start = line
+            if first < len(text):
+                end = text.index("\n", first)
+                self._take_line(text[line:end])
+                start = end + 1
 
     def _take_line(self, line: str) -> None:
         rest: str | None = line
@@ -278,9 +287,9 @@ def _code(fence: Fence, *, closed: bool, line: str = "") -> Segment:
     return Segment("code", fence.code(line), fence.language, fence.tag, closed)
 
 
-def _may_hold_mark(line: str) -> bool:
-    """Return whether a line is worth to be searched for marks, which takes ten times as long."""
-    said = line.lower()
+def _may_hold_mark(lines: str) -> bool:
+    """Return whether lines are worth to be searched for marks, which takes ten times as long."""
+    said = lines.lower()
     return "think" in said or "thought" in said or "reasoning" in said or "tool_call" in said or "<|" in said
 
 

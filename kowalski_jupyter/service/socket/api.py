@@ -6,6 +6,7 @@ the path. Closing the stream of a run cancels the run, unless it was detached.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Literal
 
@@ -26,6 +27,8 @@ from kowalski_jupyter.service.steering import steer
 
 _PACE = 0.1
 """Seconds between two batches of events: what a notebook's display can take, ten updates a second."""
+_FIRST_PACE = 0.02
+"""Seconds between the first two: a run that has just begun is small to show, and somebody looks at it."""
 
 _BODY_LIMIT = 64 << 20
 
@@ -42,12 +45,17 @@ class _Streaming(Handler):
         """
         self.set_header("Content-Type", "application/x-ndjson")
         self.set_header("X-Kowalski-Run", live.id)
+        now = asyncio.get_running_loop().time
+        begun = now()
         try:
             await self.flush()
             async for batch in live.log.follow(after):
-                self.write(batch_line(live.id, batch, live.answer if live.log.finished else None))
+                if live.log.finished:  # it goes with the stream's end, in one piece
+                    self.write(batch_line(live.id, batch, live.answer))
+                    continue
+                self.write(batch_line(live.id, batch, None))
                 await self.flush()
-                await live.log.wait_finished(_PACE)
+                await live.log.wait_finished(min(_PACE, max(_FIRST_PACE, (now() - begun) / 5)))
         except StreamClosedError:
             return
 

@@ -1,9 +1,9 @@
 """Runs at rest: every event is written to SQLite as it happens, so that no death of a process loses a turn.
 
-What was asked or paid for (the run, a reply, a cell's end, the answer) is committed before the next thing happens, the
-replies to sub-calls before the code that asked hears of them, those that come together in one go. Events between these
-are committed with the next of them, or a moment later. A store that cannot be written never stops a run: the run is
-told once, and writing is tried again.
+What was asked or paid for (the run, a reply, a cell's end, the reply to a sub-call, the answer) is committed in the
+next round of the event loop, while the run waits for what it has asked for next; what comes together, in one go. Events
+between these are committed with the next of them, or a moment later. A store that cannot be written never stops a run:
+the run is told once, and writing is tried again.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _SOON: Final = (
     ev.Feedback,
     ev.Answered,
 )
-"""What is written before anybody is told of it, but after the run has asked for what comes next: who follows a log is
-called later in the loop than what is put into it now."""
+"""What is written before anybody is told of it, but after the run has asked for what comes next (see
+`EventLog.follow`)."""
 _SUMMED_UP: Final = (ev.RunStarted, ev.TurnStarted, ev.RunFinished)
 _ANSWER_BYTES: Final = 64 << 20
 """The largest answer that is stored as a value; of a larger one only the text is."""
@@ -130,7 +130,7 @@ class RunStore:
         elif isinstance(event, _SOON):
             if not self._flush_next:
                 self._flush_next = True
-                asyncio.get_running_loop().call_soon(self._flush_soon)
+                asyncio.get_running_loop().call_later(0, self._flush_soon)
         elif not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_later(_MOMENT, self._flush_late)
