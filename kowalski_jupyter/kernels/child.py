@@ -57,6 +57,8 @@ class ChildKernel(ABC):
     language: str
     title: str
     seconds_to_start: float
+    in_lines = False
+    """Whether it takes its requests on the socket on which it reports, as kernels of ours may, and not by ZMQ."""
 
     def __init__(self, folder: Path, setup: Setup, items: Sequence[DataItem], access: Access) -> None:
         self._data = DataFolder(folder, as_it_is=setup.unsandboxed)
@@ -147,7 +149,8 @@ class ChildKernel(ABC):
             async with asyncio.timeout(self.seconds_to_start):
                 info = await process.start(self._command)
                 if self.alive:
-                    self._dialogue = Dialogue(self._context, info, self._on_message)
+                    line = process.hand_over_socket() if self.in_lines else None
+                    self._dialogue = Dialogue(self._context, info, self._on_message, line, self._on_nonsense)
                     await self._dialogue.greet()
         except TimeoutError:
             raise KernelError(f"The {self.title} kernel did not start within {self.seconds_to_start:g} s.") from None
@@ -193,6 +196,9 @@ class ChildKernel(ABC):
     def _kill(self, reason: str) -> None:
         assert self._process is not None  # noqa: S101 - started
         self._process.kill(reason)
+
+    def _on_nonsense(self) -> None:
+        self._kill("it sent something else than the replies that it owes")
 
     def _on_end(self) -> None:
         """Tell everyone who waits for the process that it is gone."""

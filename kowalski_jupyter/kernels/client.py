@@ -1,10 +1,10 @@
-"""A lean client for one Jupyter kernel: three ZMQ sockets on the event loop, no tasks, no threads."""
+"""A lean client for one Jupyter kernel: ZMQ sockets on the event loop, no tasks, no threads."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import zmq
@@ -40,14 +40,17 @@ class KernelClient:
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], info: KernelConnectionInfo, on_message: OnMessage
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        info: KernelConnectionInfo,
+        channels: Iterable[str],
+        on_message: OnMessage,
     ) -> None:
         self._on_message = on_message
         self._messages = Messages(cast("bytes", info["key"]), "run")
         self._loop = asyncio.get_running_loop()
         self._context = context
-        kinds = {"shell": zmq.DEALER, "control": zmq.DEALER, "iopub": zmq.SUB}
-        self._sockets = {channel: self._connect(info, channel, kind) for channel, kind in kinds.items()}
+        self._sockets = {channel: self._connect(info, channel) for channel in channels}
 
     def send(self, channel: str, message_type: str, content: Mapping[str, Any]) -> str:
         """Send a request and return its id. A kernel that is gone is sent nothing: its end is told to who waits."""
@@ -66,7 +69,8 @@ class KernelClient:
             socket.close(linger=0)
         self._sockets.clear()
 
-    def _connect(self, info: KernelConnectionInfo, channel: str, kind: int) -> zmq.Socket[bytes]:
+    def _connect(self, info: KernelConnectionInfo, channel: str) -> zmq.Socket[bytes]:
+        kind = zmq.SUB if channel == "iopub" else zmq.DEALER
         socket = self._context.socket(kind)
         socket.linger = 0
         socket.sndtimeo = 0  # without a connection it would wait for one, and the whole service with it

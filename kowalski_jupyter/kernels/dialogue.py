@@ -4,32 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import zmq
 from jupyter_client.connect import KernelConnectionInfo
 
 from .client import KernelClient, OnMessage
+from .line import Line
 
 Content = Mapping[str, Any]
 
 
 class Dialogue:
-    """Asks one kernel. Every message that it sends is handed to `on_message`, replies too."""
+    """Asks one kernel. Every message that it sends is handed to `on_message`, replies too.
+
+    Args:
+        context: for ZMQ.
+        info: where the kernel's channels are.
+        on_message: called with each of its messages.
+        line: on which it takes its requests, if not on the shell channel.
+        on_nonsense: called when something else than replies comes there.
+    """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], info: KernelConnectionInfo, on_message: OnMessage
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        info: KernelConnectionInfo,
+        on_message: OnMessage,
+        line: socket.socket | None,
+        on_nonsense: Callable[[], None],
     ) -> None:
         self._hand_on = on_message
         self._pending: dict[str, asyncio.Future[Content]] = {}
         self._interrupt: asyncio.Future[Content] | None = None
         self._listening = asyncio.Event()
         self._over = False
-        self._client = KernelClient(context, info, self._on_message)
+        self._socket = line
+        self._line = Line(self._on_message, on_nonsense)
+        channels = ("control", "iopub") if line else ("shell", "control", "iopub")
+        self._client = KernelClient(context, info, channels, self._on_message)
 
     async def greet(self) -> None:
-        """Ask until an answer comes on both channels: a subscription takes effect some time after it is made."""
+        """Ask until an answer comes on both ways: a subscription takes effect some time after it is made."""
+        if self._socket is not None:
+            await asyncio.get_running_loop().create_unix_connection(lambda: self._line, sock=self._socket)
         while not self._listening.is_set() and not self._over:
             await self.ask("kernel_info_request", {})
             with contextlib.suppress(TimeoutError):
@@ -41,6 +61,8 @@ class Dialogue:
 
     def send(self, message_type: str, content: Content) -> str:
         """Send a request whose reply nobody waits for here; return its id."""
+        if self._socket is not None:
+            return self._line.send(message_type, content)
         return self._client.send("shell", message_type, content)
 
     def interrupt(self) -> None:
@@ -63,6 +85,9 @@ class Dialogue:
     def close(self) -> None:
         """Close the sockets."""
         self._over = True
+        self._line.close()
+        if self._socket is not None:
+            self._socket.close()
         self._client.close()
 
     def _reply_to(self, request: str) -> asyncio.Future[Content]:

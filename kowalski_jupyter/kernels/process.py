@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from jupyter_client.connect import KernelConnectionInfo
 
 from .outcome import cause_of_death
-from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
 from .watch import Watch
 
 CLOSED = "the kernel has been closed"
+_READY = b"ready"
 _LAST_OUTPUT_SECONDS = 0.05
 """How long to listen for what a kernel sent before it died."""
 
@@ -29,6 +29,7 @@ class KernelProcess:
 
     def __init__(self, provisioner: SandboxProvisioner, on_end: Callable[[], None]) -> None:
         self.provisioner = provisioner
+        self._socket: socket.socket | None = None
         self.death = ""
         self._on_end = on_end
         self._watcher: asyncio.Task[None] | None = None
@@ -44,26 +45,28 @@ class KernelProcess:
         """Start it and return where its sockets are, when it has said that it is ready or has ended.
 
         Args:
-            command: Returns the command line; gets the descriptor on which the kernel is to report.
+            command: Returns the command line; gets the descriptor on which the kernel is to report (`_READY`).
 
         Raises:
             SandboxMissingError: there is no sandbox here.
             KernelError: the sandbox did not start.
         """
-        reader, writer = os.pipe()
-        try:
+        self._socket, other = socket.socketpair()
+        self._socket.setblocking(False)
+        with other:
             options = await self.provisioner.pre_launch()
-            options["cmd"] = command(writer)
-            info = await self.provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
+            options["cmd"] = command(other.fileno())
+            info = await self.provisioner.launch_kernel(**options, pass_fds=(other.fileno(),), stderr=-1)
         self._watcher = asyncio.create_task(self._await_end())
-        if not await read_to_end(reader):
+        if not await asyncio.get_running_loop().sock_recv(self._socket, len(_READY)):
             await self._watcher
         return info
+
+    def hand_over_socket(self) -> socket.socket:
+        """Return the other end of the socket on which the kernel has reported: whoever gets it closes it."""
+        assert self._socket is not None  # noqa: S101 - started
+        handed, self._socket = self._socket, None
+        return handed
 
     async def last_words(self) -> str:
         """Return what a process that is gone wrote to its error output at last, or else why it is gone."""
@@ -94,6 +97,8 @@ class KernelProcess:
             await self._watcher
         await self.provisioner.wait()  # a start that was cancelled half-way has no watcher yet
         await self.provisioner.cleanup()
+        if self._socket:
+            self._socket.close()
 
     async def _await_end(self) -> None:
         """Wait for the end of the process and tell of it."""

@@ -21,6 +21,7 @@ class PythonKernel(ChildKernel):
     language = "python"
     title = "Python"
     seconds_to_start = 60.0
+    in_lines = True
 
     @property
     def forks(self) -> bool:

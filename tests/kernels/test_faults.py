@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import zlib
+from base64 import b64encode
 from pathlib import Path
 
 import psutil
@@ -55,6 +57,39 @@ def test_a_request_to_a_kernel_that_has_just_died_keeps_nobody_waiting(root: Pat
             for _ in range(2000):  # more than a socket keeps
                 session.kernel._dialogue.interrupt()  # type: ignore[attr-defined]
             assert (await session("1")).status == "died"
+
+    asyncio.run(scenario())
+
+
+NONSENSE = {
+    "no JSON": b"nonsense\n",
+    "no reply": b'{"id": 1}\n',
+    "too deep": b"[" * 100_000 + b"\n",
+    "no end": b"x" * (5 << 20),
+    "no value": b'{"id": "1", "content": []}\n',
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_code_that_writes_where_its_kernel_answers_ends_only_itself(nonsense: str, root: Path) -> None:
+    code = f"""
+import os, socket, zlib
+from base64 import b64decode
+data = zlib.decompress(b64decode({b64encode(zlib.compress(NONSENSE[nonsense]))!r}))
+for name in os.listdir('/proc/self/fd'):
+    try:
+        connection = socket.socket(fileno=os.dup(int(name)))
+        if connection.family == socket.AF_UNIX and not connection.getsockname() and not connection.getpeername():
+            connection.sendall(data)
+    except OSError:
+        pass
+"""
+
+    async def scenario() -> None:
+        async with opened(root / "a") as session, opened(root / "b") as other:
+            result = await session(code)
+            assert (result.status, result.reason) == ("died", "it sent something else than the replies that it owes")
+            assert await other.value("6 * 7") == "42"
 
     asyncio.run(scenario())
 

@@ -77,6 +77,9 @@ class Reply:
 class Request:
     """One chat completion as it came. Times are `time.monotonic()`.
 
+    It `started` when its last byte came, and has `ended` when the last of the reply was handed to the system: neither
+    counts what this server does with them.
+
     `chunks` is how many chunks of a slow reply were written before its end, or before the client went away; where the
     reply is not streamed, how many tokens it took.
     """
@@ -230,8 +233,8 @@ class ScriptedServer:
         with self._changed:
             self._changed.notify_all()
 
-    def begin(self, payload: dict[str, Any], headers: dict[str, str]) -> Request:
-        request = Request(len(self.requests) + 1, payload, headers, time.monotonic())
+    def begin(self, payload: dict[str, Any], headers: dict[str, str], arrived: float) -> Request:
+        request = Request(len(self.requests) + 1, payload, headers, arrived)
         self.requests.append(request)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
@@ -239,7 +242,7 @@ class ScriptedServer:
         return request
 
     def end(self, request: Request, *, disconnected: bool) -> None:
-        request.ended = time.monotonic()
+        request.ended = request.ended or time.monotonic()
         if disconnected:
             request.disconnected = request.ended
         self.in_flight -= 1
@@ -277,6 +280,7 @@ class _Connection(asyncio.Protocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        arrived = time.monotonic()
         self.buffer += data
         while self.task is None:
             head, separator, rest = self.buffer.partition(b"\r\n\r\n")
@@ -290,7 +294,7 @@ class _Connection(asyncio.Protocol):
             body, self.buffer = rest[:length], rest[length:]
             method, path, _ = first.split(" ", 2)
             if method == "POST" and path.endswith("/chat/completions"):
-                self._complete(json.loads(body), headers)
+                self._complete(json.loads(body), headers, arrived)
             else:
                 self._other(method, path)
 
@@ -307,8 +311,8 @@ class _Connection(asyncio.Protocol):
         else:
             self._respond(404, {"detail": "Not Found"})
 
-    def _complete(self, payload: dict[str, Any], headers: dict[str, str]) -> None:
-        self.request = self.server.begin(payload, headers)
+    def _complete(self, payload: dict[str, Any], headers: dict[str, str], arrived: float) -> None:
+        self.request = self.server.begin(payload, headers, arrived)
         reply = self.server.script(self.request)
         reply = Reply(reply) if isinstance(reply, str) else reply
         if reply.fault == "refuse":
@@ -324,7 +328,9 @@ class _Connection(asyncio.Protocol):
             self._respond(200, _whole(payload, reply), reply.headers)
             self._end(disconnected=False)
         elif reply.fault is None and not reply.delay and not reply.token_delay:
-            self._write(_HEADERS, *map(_framed, _events(payload, reply)), _LAST)
+            pieces = (_HEADERS, *map(_framed, _events(payload, reply)), _LAST)
+            self.request.ended = time.monotonic()  # to write may take as long as who reads it takes
+            self._write(*pieces)
             self._end(disconnected=False)
         else:
             self.task = asyncio.ensure_future(self._slowly(payload, reply))

@@ -7,6 +7,7 @@ import faulthandler
 import json
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -24,26 +25,26 @@ from .requests import Requests
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the connection file ``arguments[0]`` and report readiness on descriptor ``arguments[1]``."""
-    connection_file, ready, *sites = arguments
+    """Serve the connection file ``arguments[0]``, and the requests that come over the socket ``arguments[1]``."""
+    connection_file, descriptor, *sites = arguments
     sys.path += sites
     if hasattr(os, "setsid") and os.getpid() != os.getpgid(0):
         os.setsid()  # so that an interrupt also reaches the programs that a cell has started
     last_words = os.fdopen(os.dup(2), "w", buffering=1)  # what the service reads when a kernel has died
     faulthandler.enable(last_words)
     logging.basicConfig(stream=last_words, level=logging.ERROR)
-    asyncio.run(_serve(json.loads(Path(connection_file).read_text()), int(ready)))
+    asyncio.run(_serve(json.loads(Path(connection_file).read_text()), int(descriptor)))
 
 
-async def _serve(connection: dict[str, str], ready: int) -> None:
+async def _serve(info: dict[str, str], descriptor: int) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     def bind(kind: int, channel: str) -> zmq.Socket[bytes]:
-        socket = context.socket(kind)
-        socket.linger = 1000
-        socket.sndhwm = 0  # nothing may be dropped; the recorder limits what there is
-        socket.bind(f"ipc://{connection['ip']}-{connection[f'{channel}_port']}")
-        return socket
+        bound = context.socket(kind)
+        bound.linger = 1000
+        bound.sndhwm = 0  # nothing may be dropped; the recorder limits what there is
+        bound.bind(f"ipc://{info['ip']}-{info[f'{channel}_port']}")
+        return bound
 
     control = ControlThread(daemon=True)
     config = Config()
@@ -51,10 +52,9 @@ async def _serve(connection: dict[str, str], ready: int) -> None:
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.cache_size = 0
     config.InteractiveShell.colors = "nocolor"
-    key = connection["key"].encode()
-    messages = Messages(key, "kernel")
+    key = info["key"].encode()
     kernel = RunKernel.instance(
-        messages=messages,
+        messages=Messages(key, "kernel"),
         config=config,
         session=Session(key=key, username="kernel"),
         control_stream=ZMQStream(bind(zmq.ROUTER, "control"), control.io_loop),
@@ -66,9 +66,9 @@ async def _serve(connection: dict[str, str], ready: int) -> None:
     )
     control.start()
     kernel.start()  # type: ignore[no-untyped-call]
-    Requests(bind(zmq.ROUTER, "shell"), messages, kernel.answer).listen()
     if (parent := int(os.environ.get("JPY_PARENT_PID", "1"))) > 1:
         ParentPollerUnix(parent_pid=parent).start()
-    os.write(ready, b"ready")
-    os.close(ready)
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    Requests(connection, kernel.answer).listen()
     await asyncio.Event().wait()

@@ -1,7 +1,6 @@
 """Jupyter's messages, packed and signed (https://jupyter-client.readthedocs.io/en/stable/messaging.html).
 
-Jupyter's `Session` takes as long for one as everything else together that is done for a short cell, and each turn has
-two of them.
+Jupyter's `Session` takes as long for one as everything else together that is done for a short cell.
 """
 
 from __future__ import annotations

@@ -1,62 +1,78 @@
-"""The channel on which requests come: they are answered one after the other, in the event loop, without a task each."""
+"""What the run asks of its kernel: one request after the other, over the socket that the kernel was started with.
+
+A request is a line of JSON, ``{"id": …, "type": …, "content": …}``, and its reply another, ``{"id": …, "content": …}``.
+Jupyter's shell channel would do the same with a thread's help on either side, and a cell would take twice as long.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import json
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-import zmq
-
-from .messages import BadMessageError, Messages
-
 Content = Mapping[str, Any]
-Answer = Callable[[Content], Content | Coroutine[Any, Any, Content] | None]
-"""Called with a request. Returns the content of the reply, or what will, or None if there is to be none."""
+Answer = Callable[[Content], Content | Coroutine[Any, Any, Content]]
+"""Called with a request. Returns the content of the reply, or what will."""
+
+_PIECE = 1 << 18
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Requests:
-    """Takes requests from `socket` and sends what `answer` says to each, once `listen` has been called."""
+    """Takes requests from `connection` and sends what `answer` says to each, once `listen` has been called."""
 
-    def __init__(self, socket: zmq.Socket[bytes], messages: Messages, answer: Answer) -> None:
-        self._socket = socket
-        self._messages = messages
+    def __init__(self, connection: socket.socket, answer: Answer) -> None:
+        self._connection = connection
         self._answer = answer
+        self._begun: list[bytes] = []  # the line that has not ended yet
+        self._lines = deque[bytes]()
         self._running: asyncio.Task[Content] | None = None
         # What one cell sets of context variables, the next one finds.
         self._context = contextvars.copy_context()
 
     def listen(self) -> None:
-        """Answer from now on, in the event loop that is running."""
-        asyncio.get_running_loop().add_reader(int(self._socket.fd), self._context.run, self._take)
+        """Say that the kernel is ready, and answer from now on, in the event loop that is running."""
+        self._connection.send(b"ready")
+        asyncio.get_running_loop().add_reader(self._connection, self._context.run, self._read)
+
+    def _read(self) -> None:
+        try:
+            piece = self._connection.recv(_PIECE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if not piece:  # the service is gone, and this process will be in a moment
+            asyncio.get_running_loop().remove_reader(self._connection)
+            return
+        self._begun.append(piece)
+        if b"\n" in piece:
+            *lines, rest = b"".join(self._begun).split(b"\n")
+            self._begun = [rest]
+            self._lines.extend(lines)
+            self._take()
 
     def _take(self) -> None:
-        """Answer all that has arrived: ZMQ's descriptor tells only of the first, and sending may hide another."""
-        while self._running is None:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                identities, request = self._messages.read(frames)
-            except BadMessageError:
-                continue
+        """Answer what has come, up to a request whose answer takes its time."""
+        while self._lines and self._running is None:
+            request = json.loads(self._lines.popleft())
             content = self._answer(request)
             if isinstance(content, Coroutine):
                 self._running = asyncio.create_task(content, context=self._context)
-                end = partial(self._end, identities, request)
-                self._running.add_done_callback(end, context=self._context)
-            elif content is not None:
-                self._reply(identities, request, content)
+                self._running.add_done_callback(partial(self._end, request["id"]), context=self._context)
+            else:
+                self._connection.sendall(reply_to(request["id"], content))
 
-    def _end(self, identities: Sequence[bytes], request: Content, task: asyncio.Task[Content]) -> None:
+    def _end(self, request: str, task: asyncio.Task[Content]) -> None:
         self._running = None
-        self._reply(identities, request, task.result())
+        self._connection.sendall(reply_to(request, task.result()))
         self._take()
 
-    def _reply(self, identities: Sequence[bytes], request: Content, content: Content) -> None:
-        kind = request["msg_type"].replace("request", "reply")
-        _, parts = self._messages.pack(kind, content, parent=request["header"])
-        self._socket.send_multipart([*identities, *parts])
+
+def reply_to(request: str, content: Content) -> bytes:
+    """Return the line that answers the request of that id."""
+    # "replace" is for lone surrogates, which Python strings may hold and UTF-8 may not.
+    return _encode({"id": request, "content": content}).encode("utf-8", "replace") + b"\n"
