@@ -7,13 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 from .base import Output, Rich
+from .prelude.limits import COST, RICH, TAIL
 
-TAIL = 1 << 14
-"""Characters of an overlong output's end that are kept for the end of the cell."""
-RICH = 2 << 20
-"""Characters of rich forms that a cell may show."""
-COST = 32
-"""Characters of room that any output takes at least."""
 LEAST = 512
 """What an output counts at least as work of the service, which is what a flood of small ones is."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from .base import DataItem, Function, Output, PastCell
 from .cell import Cell
 from .child import ChildKernel
-from .limiter import RICH
+from .prelude.limits import RICH
 from .sandbox import PRELUDE, Python
 
 _FLOOD = 4

@@ -15,7 +15,7 @@ from typing import Any
 import nh3
 
 from .base import Rich
-from .limiter import RICH
+from .prelude.limits import RICH
 
 _TAGS = {
     *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "colgroup", "col"),

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from .interrupts import interrupts
+from .limits import COST, RICH, TAIL
 
 Rich = Mapping[str, str]
 """Forms of an output besides its text, by MIME type, as Jupyter's messages have them: pictures in base64."""
@@ -24,14 +25,7 @@ Send = Callable[[str, str, int, Rich], None]
 
 PIECE = 1 << 16
 """Most characters in one message."""
-TAIL = 1 << 14
-"""Characters of an overlong output's end that are kept for the end of the cell."""
 FLUSH_SECONDS = 0.05
-MESSAGE_COST = 32
-"""Characters that any output counts at least, so that a million empty ones are a flood as well."""
-
-RICH = 2 << 20
-"""Characters of rich forms that a cell may show. They are not for the model, so they do not count as its output."""
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 _NONE: Rich = {}
@@ -262,7 +256,7 @@ class Descriptors:
 
 
 def _cost(kind: str, text: str) -> int:
-    return len(text) if kind in _STREAMS else max(len(text), MESSAGE_COST)
+    return len(text) if kind in _STREAMS else max(len(text), COST)
 
 
 def _joined(pieces: Iterable[tuple[str, str, Rich]]) -> Iterable[tuple[str, str, Rich]]:
