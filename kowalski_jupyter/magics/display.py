@@ -13,7 +13,7 @@ from kowalski_jupyter.rlm.text import one_line
 
 
 class RunDisplay(Protocol):
-    """Shows one run. Called at most ten times a second, with the whole document each time."""
+    """Shows one run. Called about ten times a second, with the whole document each time."""
 
     def update(self, document: Document) -> None:
         """Show the run as it is now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,10 +71,14 @@ class ReplyStream:
 
     A closed code segment can be run at once. It stays what it is, with one exception: a closing thought tag
     without an opening one (some servers swallow it) turns everything before it into a thought.
+
+    Attributes:
+        feed: adds the next piece of the reply.
     """
 
     def __init__(self) -> None:
         self._arrived: list[str] = []  # and not yet taken
+        self.feed: Callable[[str], None] = self._arrived.append  # it is called for each token
         self._looked_at = 0  # so many of these
         self._seen = ""  # the end of what was looked at
         self._unsure = False  # whether the line that has not ended may begin a block or end one
@@ -88,10 +92,6 @@ class ReplyStream:
         self._layout = Layout()
         self._laid_out = 0  # so many items of the text has the layout seen
         self._trust_strings = True
-
-    def feed(self, text: str) -> None:
-        """Add the next piece of the reply. It is called for each token, so it only keeps the piece."""
-        self._arrived.append(text)
 
     def finish(self, finish_reason: str | None = "stop") -> None:
         """Say that the reply has ended, and why; to be called once."""
@@ -144,7 +144,7 @@ class ReplyStream:
         if not self._arrived:
             return
         text = self._carriage_return + "".join(self._arrived)
-        self._arrived = []
+        self._arrived.clear()
         self._looked_at = 0
         if "\r" in text:
             self._carriage_return = "\r" if text.endswith("\r") else ""

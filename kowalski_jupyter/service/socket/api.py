@@ -39,7 +39,7 @@ class _Streaming(Handler):
     """Base of what sends the events of a run."""
 
     async def stream(self, live: LiveRun, after: int = 0) -> None:
-        """Send the run's events in batches, a line each, at most ten a second; a small answer comes with the last.
+        """Send the run's events in batches, a line each, about ten a second; a small answer comes with the last.
 
         Ends early, without an error, when the other side has gone.
         """
