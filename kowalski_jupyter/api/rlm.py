@@ -47,7 +47,7 @@ class RLM(Batches, Runs, Devices):
         mounts: paths of further files and folders that code may read, as it finds them below ``/data``.
         step: called with language and code of each block before it runs; returns the code to run, or None to skip
             it. True: each block waits for `decide`.
-        on_update: called with a run's document (docs/run-format.md) as it grows, at most ten times a second, in the
+        on_update: called with a run's document (docs/run-format.md) as it grows, about ten times a second, in the
             thread that asked (in one of its own for `batch`).
 
     Raises:

@@ -33,7 +33,7 @@ class AsyncServiceClient:
 
     @asynccontextmanager
     async def run(self, request: RunRequest) -> AsyncIterator[AsyncIterator[list[Event]]]:
-        """Start a run and give its events in batches, ten a second at most, to the last.
+        """Start a run and give its events in batches, about ten a second, to the last.
 
         Leaving the context before the last event closes the stream, which cancels a run that is not detached.
 

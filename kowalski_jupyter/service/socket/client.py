@@ -80,7 +80,7 @@ class ServiceClient:
 
     @contextmanager
     def run(self, request: RunRequest) -> Opened:
-        """Start a run and give its events in batches, ten a second at most, to the last.
+        """Start a run and give its events in batches, about ten a second, to the last.
 
         Leaving the context before the last event closes the stream, which cancels a run that is not detached.
 
