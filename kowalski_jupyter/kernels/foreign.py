@@ -5,28 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import zmq
-from jupyter_client.kernelspec import KernelSpec
-
-from .base import Access, Calls, CellResult, DataItem, Function, KernelError, Limits, Output, PastCell
-from .calls import CallServer
-from .child import ChildKernel, OnOutput
-from .client import KernelClient
+from .base import Access, CellResult, DataItem, Function, KernelError, Output, PastCell
+from .cell import Cell, OnOutput
+from .child import ChildKernel, Setup
 from .convert import convert
 from .installed import Installed
 from .languages import Language
 from .languages.language import PRELUDES, Opening, Shown
 from .limiter import Limiter
-from .outcome import output_of
-from .pipes import read_to_end
-from .provisioner import SandboxProvisioner
-from .sandbox import DATA, FOLDER, Mount, Python
+from .sandbox import Mount, Python
 from .zygote import Zygote
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -42,29 +34,18 @@ class ForeignKernel(ChildKernel):
     def __init__(
         self,
         folder: Path,
-        *,
-        language: Language,
-        installed: Installed,
-        context: zmq.Context[zmq.Socket[bytes]],
-        limits: Limits,
-        python: str,
-        unsandboxed: bool,
+        setup: Setup,
         items: Sequence[DataItem],
         access: Access,
-        on_closed: Callable[[ChildKernel], None],
+        *,
+        kind: Language,
+        installed: Installed,
     ) -> None:
-        super().__init__(
-            folder,
-            context=context,
-            limits=limits,
-            python=python,
-            unsandboxed=unsandboxed,
-            items=items,
-            access=access,
-            on_closed=on_closed,
-        )
-        self.language = language.name
-        self._kind = language
+        super().__init__(folder, setup, items, access)
+        self.language = kind.name
+        self.title = kind.title
+        self.seconds_to_start = kind.seconds_to_start
+        self._kind = kind
         self._installed = installed
         self._size = sum(item.size for item in items if item.kind != "path")
         self._limiter: Limiter | None = None
@@ -82,110 +63,73 @@ class ForeignKernel(ChildKernel):
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
         await asyncio.to_thread(self._kind.prepare, self._installed.argv)
-        self._make_folder()
-        command = self._kind.command(self._installed.argv, self._limits)
+        self._line = self._kind.command(self._installed.argv, self._limits)
         if self._installed.direct:
-            command[0] = self._python
-        reader, writer = os.pipe()
-        self._provisioner = SandboxProvisioner(
-            kernel_spec=KernelSpec(argv=[], language=self.language),
-            limits=self._limits,
-            mounts=[Mount(self._data, DATA), *self._toolchain(command), *self._mounts],
-            net=self._access.net,
-            unsandboxed=self._unsandboxed,
-        )
-        self._provisioner.zygote = zygote if zygote and zygote.shows(self._provisioner.mounts) else None
-        seconds = self._kind.seconds_to_start
-        try:
-            options = await self._provisioner.pre_launch()
-            # Only a kernel of our own needs what is installed for this Python.
-            python = [self._python, "-I", *([] if self._installed.direct else ["-S"])]
-            options["cmd"] = [*python, str(PRELUDES / "launch.py"), self._order(writer), *command]
-            try:
-                info = await self._provisioner.launch_kernel(**options, pass_fds=(writer,), stderr=-1)
-            finally:
-                os.close(writer)
-            self._watcher = asyncio.create_task(self._await_end())
-            async with asyncio.timeout(seconds):
-                ready = await read_to_end(reader)
-                if ready:
-                    self._client = KernelClient(self._context, info, self._on_message)
-                    await self._greet()
-                else:
-                    await self._watcher
-            self._provisioner.drain()
-            if not ready or self._death is not None:
-                words = await self._provisioner.last_words()
-                raise KernelError(f"The {self._kind.title} kernel did not start. {words or self._death or ''}".strip())
-        except TimeoutError:
-            raise KernelError(f"The {self._kind.title} kernel did not start within {seconds:g} s.") from None
+            self._line[0] = self._python
+        await super().start(zygote)
 
-    def _toolchain(self, command: Sequence[str]) -> list[Mount]:
-        """Return what the kernel needs and the sandbox does not show yet."""
+    async def recall(self, cells: Sequence[PastCell]) -> None:
+        """Do nothing: see `Kernel.recall`."""
+
+    def _toolchain(self) -> list[Mount]:
         shown: list[Path] = [Path(mount.target) for mount in Python.probe(self._python).mounts()]
         missing = []
-        for mount in (Mount(PRELUDES, str(PRELUDES)), *self._kind.mounts(command)):
+        for mount in (Mount(PRELUDES, str(PRELUDES)), *self._kind.mounts(self._line)):
             if not any(Path(mount.target).is_relative_to(path) for path in shown):
                 missing.append(mount)
                 shown.append(Path(mount.target))
         return missing
 
-    def _order(self, ready: int) -> str:
-        """Return what launch.py is told."""
-        assert self._provisioner is not None  # noqa: S101 - starting
-        limits = dict(self._kind.process_limits(self._limits, self._size))
-        if self._unsandboxed:
-            del limits["NPROC"]  # outside of a user namespace of its own, all of the user's processes would count
-        folder = self._provisioner.folder if self._unsandboxed else Path(FOLDER)
-        return json.dumps(
-            {
-                "ready": ready,
-                "direct": self._installed.direct,
-                "connection": str(folder / "connection.json"),
-                "environment": dict(self._kind.environment(self._limits)),
-                "limits": limits,
-            }
-        )
+    def _command(self, ready: int) -> list[str]:
+        order = {
+            "ready": ready,
+            "direct": self._installed.direct,
+            "connection": str(self._inside / "connection.json"),
+            "environment": dict(self._kind.environment(self._limits)),
+            "limits": self._enforceable(self._kind.process_limits(self._limits, self._size)),
+        }
+        # Only a kernel of our own needs what is installed for this Python.
+        python = [self._python, "-I", *([] if self._installed.direct else ["-S"])]
+        return [*python, str(PRELUDES / "launch.py"), json.dumps(order), *self._line]
 
-    async def recall(self, cells: Sequence[PastCell]) -> None:
-        """Do nothing: see `Kernel.recall`."""
+    def _memory(self, items: Sequence[DataItem]) -> int:
+        del items  # its processes have their limits from the start
+        return self._kind.process_limits(self._limits, self._size)["DATA"]
 
-    async def load(self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function]) -> None:
-        """Give the kernel its data and the way to its run, by a first cell; see `ChildKernel.load`."""
-        assert self._provisioner is not None  # noqa: S101 - started
-        inside = self._provisioner.folder if self._unsandboxed else Path(FOLDER)
-        self._calls = CallServer(self._provisioner.folder / "calls.sock", calls, self._on_busy, functions)
-        await self._calls.start()
-        self._bound(self._kind.process_limits(self._limits, self._size)["DATA"])
-        ready = await convert(items, self._kind.table_form, self._data, self._python, unsandboxed=self._unsandboxed)
+    async def _take_in(self, items: Sequence[DataItem], functions: Collection[Function]) -> str:
+        """Run a first cell."""
+        assert self._calls is not None  # noqa: S101 - loading
+        folder, form = self._data.path, self._kind.table_form
+        ready = await convert(items, form, folder, self._python, unsandboxed=self._unsandboxed)
         shown = []
         for number, (item, form) in enumerate(ready):
-            path = self._hand_over(number, item)["path"]
-            shown.append(
-                Shown(self._kind.called(item.name), form, path, item.size, _start_of(item) if form == "json" else "")
-            )
-        opening = Opening(str(inside / "calls.sock"), self._calls.token, list(functions), shown, self._access.net)
+            path = self._data.hand_over(number, item)
+            start = _start_of(item) if form == "json" else ""
+            shown.append(Shown(self._kind.called(item.name), form, path, item.size, start))
+        socket = str(self._inside / "calls.sock")
+        opening = Opening(socket, self._calls.token, list(functions), shown, self._access.net)
         said: list[str] = []
-        result = await self._run(self._kind.opening(opening), lambda output: said.append(output.text), _OPENING_SECONDS)
-        if result.status != "ok":
-            words = " ".join(said).strip().splitlines() or [result.reason]
-            raise KernelError(f"The {self._kind.title} kernel could not load the data: {words[-1][:300]}")
+        code = self._kind.opening(opening)
+        result = await self._try(code, lambda output: said.append(output.text), _OPENING_SECONDS)
+        if result.status == "ok":
+            return ""
+        return (" ".join(said).strip().splitlines() or [result.reason])[-1][:300]
 
     async def execute(self, code: str, on_output: OnOutput) -> CellResult:
         """Run one cell; see `Kernel.execute`."""
         if refusal := self._kind.refusal(code):
             on_output(Output("error", refusal))
             return CellResult("error", "refused")
-        return await self._run(code, on_output, self._limits.cell_seconds)
+        return await self._try(code, on_output, self._limits.cell_seconds)
 
-    async def _run(self, code: str, on_output: OnOutput, seconds: float) -> CellResult:
+    async def _try(self, code: str, on_output: OnOutput, seconds: float) -> CellResult:
         limiter = self._limiter = Limiter(self._limits.output, on_output)
         self._has_error = False
-        result = await super()._execute(code, limiter.add, seconds)
+        result = await self._run(code, limiter.add, seconds)
         if result.status == "error" and not self._has_error:
             limiter.add(Output("error", await self._diagnose(code, result.reason)))
         limiter.end()
-        if self._death is not None and result.status != "final":
+        if self._death and result.status != "final":
             return CellResult("died", self._death, result.seconds)
         if result.status == "ok" and self._has_error:
             return CellResult("error", "Error", result.seconds)
@@ -196,23 +140,10 @@ class ForeignKernel(ChildKernel):
         found: list[str] = []
         if asked := self._kind.diagnosis(code):
             self._limiter = Limiter(_SAID, lambda output: found.append(output.text))
-            await super()._execute(asked, self._limiter.add, self._limits.cell_seconds)
+            await self._run(asked, self._limiter.add, self._limits.cell_seconds)
         return "".join(found).strip() or f"{name or 'Error'}: the kernel refused the code and does not say why"
 
-    def _content(self, code: str) -> Mapping[str, Any]:
-        return {
-            "code": code,
-            "silent": False,
-            "store_history": False,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": True,
-        }
-
-    def _take_output(self, cell: Any, message: Mapping[str, Any]) -> None:
-        output = output_of(message)
-        if output is None:
-            return
+    def _take_output(self, cell: Cell, output: Output) -> None:
         assert self._calls is not None  # noqa: S101 - a cell is running
         if output.kind == "error" and self._calls.final:
             return  # what `FINAL` throws to end the cell
@@ -227,7 +158,7 @@ class ForeignKernel(ChildKernel):
 
     def _complete(self) -> None:
         """Wait for outputs that come after the end, where a kernel sends such (see `_on_message`)."""
-        if not self._kind.late_outputs or self._client is None:
+        if not self._kind.late_outputs or self._dialogue is None:
             self._finish()
         elif self._barrier:
             self._is_late = True
@@ -235,9 +166,9 @@ class ForeignKernel(ChildKernel):
             self._raise_barrier()
 
     def _raise_barrier(self) -> None:
-        assert self._client is not None  # noqa: S101 - a cell is running
+        assert self._dialogue is not None  # noqa: S101 - a cell is running
         self._is_late = False
-        self._barrier = self._client.send("shell", "kernel_info_request", {})
+        self._barrier = self._dialogue.send("kernel_info_request", {})
 
     def _finish(self) -> None:
         self._barrier = ""
@@ -262,19 +193,16 @@ class ForeignKernel(ChildKernel):
             else:
                 self._finish()
 
-    @property
-    def _timed_out(self) -> bool:
-        return self._cell is not None and self._cell.stopped_by == "timeout"
-
     def _ask_to_stop(self) -> None:
         way = self._kind.interrupt or self._installed.interrupt
         if way == "message":
             super()._ask_to_stop()
         elif way == "end":
-            limit = f"its limit of {self._limits.cell_seconds:g} s"
-            self._kill(f"the cell was ended at {limit if self._timed_out else 'an interrupt'}; all variables are gone")
-        elif self._provisioner is not None:
-            self._provisioner.interrupt()
+            assert self._cell is not None  # noqa: S101 - a cell is running
+            self._kill(f"the cell was ended at {self._cell.limit}; all variables are gone")
+        else:
+            assert self._process is not None  # noqa: S101 - as well
+            self._process.provisioner.interrupt()
 
 
 def _start_of(item: DataItem) -> str:

@@ -10,19 +10,19 @@ import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import zmq
 
 from . import cgroup
 from .access import check_access
 from .base import CLOSED, FUNCTIONS, Access, Calls, DataItem, Function, KernelError, Limits, SandboxMissingError
-from .child import ChildKernel
+from .child import ChildKernel, Setup
 from .folders import sweep
 from .foreign import ForeignKernel
 from .installed import Available, find
 from .languages import LANGUAGES
 from .provisioner import PREFIX
+from .python import PythonKernel
 from .sandbox import Bubblewrap, Python
 from .spares import Spares
 from .zygote import Zygote, supported
@@ -172,26 +172,18 @@ class KernelPool:
 
     def _make(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
         """Return a kernel that is not started yet."""
+        setup = self._setup()
+        folder = self._root / f"{PREFIX}{secrets.token_hex(6)}"
         if language == "python":
-            return ChildKernel(self._folder(), items=data, access=access, **self._options())
-        return self._foreign(language, data, access)
-
-    def _foreign(self, language: str, data: Sequence[DataItem], access: Access) -> ForeignKernel:
-        chosen = self._chosen.get(language, "")
+            return PythonKernel(folder, setup, data, access)
+        kind, chosen = LANGUAGES[language], self._chosen.get(language, "")
         installed = find(language, chosen)
         if installed is None:
-            title = LANGUAGES[language].title
-            what = f"The kernel {chosen!r} that you chose is" if chosen else f"A kernel for {title} is"
+            what = f"The kernel {chosen!r} that you chose is" if chosen else f"A kernel for {kind.title} is"
             raise KernelError(f"{what} not installed. `jupyter kowalski kernels add {language}` installs one.")
-        kind = LANGUAGES[language]
-        return ForeignKernel(
-            self._folder(), language=kind, installed=installed, items=data, access=access, **self._options()
-        )
+        return ForeignKernel(folder, setup, data, access, kind=kind, installed=installed)
 
-    def _folder(self) -> Path:
-        return self._root / f"{PREFIX}{secrets.token_hex(6)}"
-
-    def _options(self) -> dict[str, Any]:
+    def _setup(self) -> Setup:
         if self._closed:
             raise KernelError("The kernels have been shut down.")
         if self._context is None:
@@ -199,13 +191,7 @@ class KernelPool:
             cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
-        return {
-            "context": self._context,
-            "limits": self._limits,
-            "python": self._python,
-            "unsandboxed": self._unsandboxed,
-            "on_closed": self._kernels.discard,
-        }
+        return Setup(self._context, self._limits, self._python, self._unsandboxed, self._kernels.discard)
 
     async def _started(self, kernel: ChildKernel, zygote: Zygote | None = None) -> ChildKernel:
         self._kernels.add(kernel)

@@ -199,7 +199,7 @@ async def escaped(language: str, root: Path) -> None:
             opened(root / "other") as other,
             trying(root / "own", language, bait) as session,
         ):
-            theirs = other.kernel._provisioner.folder  # type: ignore[attr-defined]
+            theirs = other.kernel._process.provisioner.folder  # type: ignore[attr-defined]
             words = {
                 **bait.words,
                 "RUNS": str(root / "own"),

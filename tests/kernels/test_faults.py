@@ -48,12 +48,12 @@ def test_a_request_to_a_kernel_that_has_just_died_keeps_nobody_waiting(root: Pat
 
     async def scenario() -> None:
         async with opened(root) as session:
-            provisioner = session.kernel._provisioner  # type: ignore[attr-defined]
+            provisioner = session.kernel._process.provisioner  # type: ignore[attr-defined]
             first = psutil.Process(provisioner.inside)
             provisioner.kill_now()
             psutil.wait_procs([first])  # the loop must not learn of it
             for _ in range(2000):  # more than a socket keeps
-                session.kernel._client.send("control", "interrupt_request", {})  # type: ignore[attr-defined]
+                session.kernel._dialogue.interrupt()  # type: ignore[attr-defined]
             assert (await session("1")).status == "died"
 
     asyncio.run(scenario())
@@ -284,7 +284,7 @@ def test_a_kernel_that_is_killed_from_outside(root: Path) -> None:
 def test_a_kernel_that_does_not_start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         monkeypatch.setattr("kowalski_jupyter.kernels.pool.supported", lambda: False)  # a fork has its prelude
-        monkeypatch.setattr("kowalski_jupyter.kernels.child.PRELUDE", "/nowhere")
+        monkeypatch.setattr("kowalski_jupyter.kernels.python.PRELUDE", "/nowhere")
         with pytest.raises(KernelError, match=r"did not start.*nowhere"):
             async with opened(root, unsandboxed=False):
                 pass
@@ -293,4 +293,4 @@ def test_a_kernel_that_does_not_start(root: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def _has_group(session: Session) -> bool:
-    return session.kernel._provisioner.cgroup is not None  # type: ignore[attr-defined]
+    return session.kernel._process.provisioner.cgroup is not None  # type: ignore[attr-defined]

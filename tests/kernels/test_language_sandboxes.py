@@ -58,7 +58,7 @@ def test_another_runs_socket_is_not_there(language: str, root: Path) -> None:
     async def scenario() -> None:
         one, other = FakeRun(), FakeRun()
         async with opened(root / "1", run=one) as first, opened(root / "2", run=other, language=language) as second:
-            theirs = first.kernel._provisioner.folder / "calls.sock"  # type: ignore[attr-defined]
+            theirs = first.kernel._process.provisioner.folder / "calls.sock"  # type: ignore[attr-defined]
             assert theirs.exists()
             await second(WORDS[language].attacks["read"].replace("PATH", str(theirs)))
             assert "refused" in second.text()
@@ -70,4 +70,4 @@ def test_another_runs_socket_is_not_there(language: str, root: Path) -> None:
 
 
 def _has_group(session: Session) -> bool:
-    return session.kernel._provisioner.cgroup is not None  # type: ignore[attr-defined]
+    return session.kernel._process.provisioner.cgroup is not None  # type: ignore[attr-defined]

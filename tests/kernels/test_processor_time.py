@@ -57,7 +57,7 @@ def test_what_burns_between_cells_is_ended(burner: str, counting: str, root: Pat
 
     async def scenario() -> None:
         async with opened(root, {"n": 4}, language=language, limits=LIMITS) as session:
-            assert (session.kernel._provisioner.cgroup is None) == (counting == "added up")  # type: ignore[attr-defined]
+            assert (session.kernel._process.provisioner.cgroup is None) == (counting == "added up")  # type: ignore[attr-defined]
             assert (await session(code)).status == "ok", session.text()
             await until(lambda: not session.kernel.alive, 60)  # type: ignore[attr-defined]
             result = await session("echo again")

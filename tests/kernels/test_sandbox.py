@@ -39,7 +39,7 @@ async def attacked(root: Path, *, forks: bool) -> None:
     unix.listen()
     try:
         async with opened(root, {"text": "abc"}, limits=Limits(disk=16 << 20), forks=forks) as session:
-            assert (session.kernel._provisioner.zygote is not None) == (forks and supported())  # type: ignore[attr-defined]
+            assert (session.kernel._process.provisioner.zygote is not None) == (forks and supported())  # type: ignore[attr-defined]
             assert (await session(ATTACKS)).status == "ok", session.text()
 
             async def attack(call: str) -> Any:

@@ -73,7 +73,16 @@ def test_forked_kernels_share_nothing_that_is_random(root: Path) -> None:
         kernels = await several(pool, 3)
         code = "import random, tempfile, uuid\nrandom.random(), uuid.uuid4(), tempfile.mktemp()"
         assert len({await value(kernel, code) for kernel in kernels}) == 3
-        assert len({kernel._provisioner.connection_info["key"] for kernel in kernels if kernel._provisioner}) == 3
+        assert (
+            len(
+                {
+                    kernel._process.provisioner.connection_info["key"]
+                    for kernel in kernels
+                    if kernel._process.provisioner
+                }
+            )
+            == 3
+        )
 
     with_pool(root, scenario)
 

@@ -1,0 +1,79 @@
+"""What is asked of a kernel, and the replies, which a dead one never gives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import zmq
+from jupyter_client.connect import KernelConnectionInfo
+
+from .client import KernelClient, OnMessage
+
+Content = Mapping[str, Any]
+
+
+class Dialogue:
+    """Asks one kernel. Every message that it sends is handed to `on_message`, replies too."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], info: KernelConnectionInfo, on_message: OnMessage
+    ) -> None:
+        self._hand_on = on_message
+        self._pending: dict[str, asyncio.Future[Content]] = {}
+        self._interrupt: asyncio.Future[Content] | None = None
+        self._listening = asyncio.Event()
+        self._over = False
+        self._client = KernelClient(context, info, self._on_message)
+
+    async def greet(self) -> None:
+        """Ask until an answer comes on both channels: a subscription takes effect some time after it is made."""
+        while not self._listening.is_set() and not self._over:
+            await self.ask("kernel_info_request", {})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._listening.wait(), 0.001)
+
+    async def ask(self, message_type: str, content: Content) -> Content:
+        """Send a request and return its reply's content; empty if the kernel dies."""
+        return {} if self._over else await self._reply_to(self.send(message_type, content))
+
+    def send(self, message_type: str, content: Content) -> str:
+        """Send a request whose reply nobody waits for here; return its id."""
+        return self._client.send("shell", message_type, content)
+
+    def interrupt(self) -> None:
+        """Ask the kernel to interrupt what it does."""
+        self._interrupt = self._reply_to(self._client.send("control", "interrupt_request", {}))
+
+    async def settle(self, seconds: float) -> None:
+        """Wait, but no longer, for an interrupt's reply: one that comes too late for its cell must not hit the next."""
+        if self._interrupt is not None:
+            await asyncio.wait([self._interrupt], timeout=seconds)
+            self._interrupt = None
+
+    def end(self) -> None:
+        """The kernel is dead: wait for nothing more."""
+        self._over = True
+        for future in [*self._pending.values()]:
+            if not future.done():
+                future.set_result({})
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._over = True
+        self._client.close()
+
+    def _reply_to(self, request: str) -> asyncio.Future[Content]:
+        future: asyncio.Future[Content] = asyncio.get_running_loop().create_future()
+        self._pending[request] = future
+        future.add_done_callback(lambda _done: self._pending.pop(request, None))
+        return future
+
+    def _on_message(self, channel: str, message: dict[str, Any]) -> None:
+        if channel == "iopub":
+            self._listening.set()
+        elif (future := self._pending.get(message["parent_header"].get("msg_id"))) and not future.done():
+            future.set_result(message["content"])
+        self._hand_on(channel, message)
