@@ -150,7 +150,7 @@ class Kernel:
         self._output: Output | None = None
         self._limit = int(os.environ.get("KOWALSKI_OUTPUT", "1048576"))
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        kinds = {"shell": zmq.ROUTER, "iopub": zmq.PUB, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "hb": zmq.REP}
+        kinds = {"shell": zmq.ROUTER, "iopub": zmq.XPUB, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "hb": zmq.REP}
         self._sockets = {}
         for channel, kind in kinds.items():
             socket = self._sockets[channel] = context.socket(kind)
@@ -171,6 +171,7 @@ class Kernel:
         if (ready := os.environ.pop("KOWALSKI_READY", None)) is not None:
             os.write(int(ready), b"ready")
             os.close(int(ready))
+            self._sockets["iopub"].recv()  # whoever has started us listens: what is published from now on is heard
         while True:
             if self._output is None:
                 poller.register(self._sockets["shell"], zmq.POLLIN)
