@@ -45,6 +45,8 @@ class Shell:
         self._folder = tempfile.mkdtemp(prefix=".cell-")
         self.cell = str(Path(self._folder, "cell"))
         self.status, status = os.pipe()
+        # A write past the limit stays an error; `subprocess` would let it be the end, as a closed pipe shall be.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         self._process = subprocess.Popen(
             ["bash", "--norc", "--noprofile", "--noediting", "-i"],
             stdin=subprocess.PIPE,
@@ -52,8 +54,10 @@ class Shell:
             stderr=subprocess.PIPE,
             pass_fds=(status,),
             start_new_session=True,
+            restore_signals=False,
             env={**os.environ, "PS1": "", "PS2": "", "KOWALSKI_PYTHON": sys.executable, "TERM": "dumb"},
         )
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.close(status)
         assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: PT018, S101
         self._stdin = self._process.stdin
