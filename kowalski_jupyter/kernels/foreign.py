@@ -61,6 +61,11 @@ class ForeignKernel(ChildKernel):
         """Start the process and wait until it answers; see `ChildKernel.start`."""
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
+        if self._limits.memory < self._kind.least_memory:
+            least, given = (f"{size / (1 << 30):g} GiB" for size in (self._kind.least_memory, self._limits.memory))
+            raise KernelError(
+                f"{self._kind.title} needs {least} of memory, and a kernel has {given} here: raise c.Kowalski.memory."
+            )
         await self._kind.prepare(self._installed.argv)
         self._line = self._kind.command(self._installed.argv, self._limits)
         if self._installed.direct:

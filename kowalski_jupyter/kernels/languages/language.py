@@ -56,6 +56,7 @@ class Language:
         interrupt: how a cell is stopped: "" for what the kernelspec says, ``end`` if only the kernel's end does it.
         reserved: names that no variable can have there.
         trial: a cell that shows 42.
+        least_memory: bytes without which its kernel does not start or soon ends.
         late_outputs: whether its kernel sends outputs of a cell after it has said that the cell has ended.
     """
 
@@ -68,6 +69,7 @@ class Language:
     interrupt: Literal["", "message", "signal", "end"] = ""
     reserved: frozenset[str] = frozenset()
     trial: str = ""
+    least_memory: int = 0
     late_outputs: bool = False
 
     async def prepare(self, argv: Sequence[str]) -> None:
