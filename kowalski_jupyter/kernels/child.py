@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import zmq
-from jupyter_client.kernelspec import KernelSpec
-
 from . import access as accesses
-from .base import Access, Calls, CellResult, CellStatus, DataItem, Function, KernelError, Limits, Output, PastCell
+from .base import Access, Calls, CellResult, CellStatus, DataItem, Function, KernelError, Output, PastCell
 from .calls import CallServer
 from .cell import Cell, OnOutput
 from .dialogue import Dialogue
 from .handover import DataFolder, mounts
 from .outcome import output_of
-from .process import CLOSED, KernelProcess
-from .provisioner import SandboxProvisioner
+from .process import CLOSED, KernelProcess, Setup
 from .sandbox import FOLDER, Mount
-from .zygote import Zygote
 
 POLITE_SECONDS = 2.0
 """How long an interrupted cell may take to stop before its kernel is killed."""
@@ -37,15 +31,8 @@ _HOW = {
 """What Jupyter's protocol wants with the code of a cell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What the kernels of a pool have in common; `on_closed` is called with each that nothing is left of."""
-
-    context: zmq.Context[zmq.Socket[bytes]]
-    limits: Limits
-    python: str
-    unsandboxed: bool
-    on_closed: Callable[[ChildKernel], None]
+Make = Callable[[Sequence[Mount]], Awaitable[KernelProcess]]
+"""Makes the process of a kernel, to which so much is shown."""
 
 
 class ChildKernel(ABC):
@@ -60,13 +47,14 @@ class ChildKernel(ABC):
     in_lines = False
     """Whether it takes its requests on the socket on which it reports, as kernels of ours may, and not by ZMQ."""
 
-    def __init__(self, folder: Path, setup: Setup, items: Sequence[DataItem], access: Access) -> None:
-        self._data = DataFolder(folder, as_it_is=setup.unsandboxed)
+    def __init__(
+        self, setup: Setup, items: Sequence[DataItem], access: Access, on_closed: Callable[[ChildKernel], None]
+    ) -> None:
         self._context = setup.context
         self._limits = setup.limits
         self._python = setup.python
         self._unsandboxed = setup.unsandboxed
-        self._on_closed = setup.on_closed
+        self._on_closed = on_closed
         self._access = access
         self._granted = accesses.mounts(access, [item.name for item in items])
         self._mounts = [*mounts(items), *self._granted, *(accesses.network() if access.net else ())]
@@ -129,25 +117,20 @@ class ChildKernel(ABC):
         """See `Kernel.mounts`."""
         return [str(mount.source) if self._unsandboxed else mount.target for mount in self._granted]
 
-    async def start(self, zygote: Zygote | None = None) -> None:
-        """Start the process, by forking `zygote` if there is one, and wait until it can take a cell.
+    async def start(self, make: Make) -> None:
+        """Start the process and wait until it can take a cell.
+
+        Args:
+            make: Makes the process.
 
         Raises:
             SandboxMissingError: there is no sandbox here.
             KernelError: it did not start.
         """
-        provisioner = SandboxProvisioner(
-            kernel_spec=KernelSpec(argv=[], language=self.language),
-            limits=self._limits,
-            mounts=[self._data.make(), *self._toolchain(), *self._mounts],
-            net=self._access.net,
-            unsandboxed=self._unsandboxed,
-        )
-        provisioner.zygote = zygote if zygote and zygote.shows(provisioner.mounts) else None
-        process = self._process = KernelProcess(provisioner, self._on_end)
+        process = self._process = await make([*self._toolchain(), *self._mounts])
         try:
             async with asyncio.timeout(self.seconds_to_start):
-                info = await process.start(self._command)
+                info = await process.start(self._command, self._on_end)
                 if self.alive:
                     line = process.hand_over_socket() if self.in_lines else None
                     self._dialogue = Dialogue(self._context, info, self._on_message, line, self._on_nonsense)
@@ -156,7 +139,7 @@ class ChildKernel(ABC):
             raise KernelError(f"The {self.title} kernel did not start within {self.seconds_to_start:g} s.") from None
         if not self.alive:
             raise KernelError(f"The {self.title} kernel did not start. {await process.last_words()}")
-        provisioner.drain()
+        process.provisioner.drain()
 
     async def warm_up(self) -> None:  # noqa: B027 - most have nothing to do
         """Do what makes the first cell quicker. For a kernel that is going to wait for its run."""
@@ -190,7 +173,6 @@ class ChildKernel(ABC):
             self._dialogue = None
         if self._calls:
             await self._calls.close()
-        self._data.remove()
         self._on_closed(self)
 
     def _kill(self, reason: str) -> None:
@@ -213,6 +195,11 @@ class ChildKernel(ABC):
         """Where the kernel finds its own folder."""
         assert self._process is not None  # noqa: S101 - starting
         return self._process.folder if self._unsandboxed else Path(FOLDER)
+
+    @property
+    def _data(self) -> DataFolder:
+        assert self._process is not None  # noqa: S101 - started
+        return self._process.data
 
     def _enforceable(self, limits: Mapping[str, int]) -> dict[str, int]:
         """Return the limits of a process without those that would hold the user as well."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from .base import Access, CellResult, DataItem, Function, KernelError, Output, PastCell
 from .cell import Cell, OnOutput
-from .child import ChildKernel, Setup
+from .child import ChildKernel, Make
 from .convert import convert
 from .installed import Installed
 from .languages import Language
-from .languages.language import PRELUDES, Opening, Shown
+from .languages.language import Opening, Shown
 from .limiter import Limiter
-from .sandbox import Mount, Python
-from .zygote import Zygote
+from .process import Setup
+from .sandbox import PRELUDES, Mount, Python
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OPENING_SECONDS = 60.0
@@ -33,15 +32,15 @@ class ForeignKernel(ChildKernel):
 
     def __init__(
         self,
-        folder: Path,
         setup: Setup,
         items: Sequence[DataItem],
         access: Access,
+        on_closed: Callable[[ChildKernel], None],
         *,
         kind: Language,
         installed: Installed,
     ) -> None:
-        super().__init__(folder, setup, items, access)
+        super().__init__(setup, items, access, on_closed)
         self.language = kind.name
         self.title = kind.title
         self.seconds_to_start = kind.seconds_to_start
@@ -58,23 +57,28 @@ class ForeignKernel(ChildKernel):
         """Whether it is in Python, so that the zygote may become it."""
         return self._installed.direct
 
-    async def start(self, zygote: Zygote | None = None) -> None:
+    async def start(self, make: Make) -> None:
         """Start the process and wait until it answers; see `ChildKernel.start`."""
         if problem := self._kind.problem():
             raise KernelError(f"{self._kind.title} cannot run here: {problem}")
-        await asyncio.to_thread(self._kind.prepare, self._installed.argv)
+        if self._limits.memory < self._kind.least_memory:
+            least, given = (f"{size / (1 << 30):g} GiB" for size in (self._kind.least_memory, self._limits.memory))
+            raise KernelError(
+                f"{self._kind.title} needs {least} of memory, and a kernel has {given} here: raise c.Kowalski.memory."
+            )
+        await self._kind.prepare(self._installed.argv)
         self._line = self._kind.command(self._installed.argv, self._limits)
         if self._installed.direct:
             self._line[0] = self._python
-        await super().start(zygote)
+        await super().start(make)
 
     async def recall(self, cells: Sequence[PastCell]) -> None:
         """Do nothing: see `Kernel.recall`."""
 
     def _toolchain(self) -> list[Mount]:
-        shown: list[Path] = [Path(mount.target) for mount in Python.probe(self._python).mounts()]
+        shown = [PRELUDES, *(Path(mount.target) for mount in Python.probe(self._python).mounts())]
         missing = []
-        for mount in (Mount(PRELUDES, str(PRELUDES)), *self._kind.mounts(self._line)):
+        for mount in self._kind.mounts(self._line):
             if not any(Path(mount.target).is_relative_to(path) for path in shown):
                 missing.append(mount)
                 shown.append(Path(mount.target))

@@ -15,8 +15,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from .base import KernelError
 from .languages import LANGUAGES
-from .languages.language import PRELUDES
 from .languages.rust import rust_source_is_missing, vendor
+from .sandbox import PRELUDES
 
 Say = Callable[[str], None]
 

@@ -6,12 +6,15 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import jupyter_path
 
 from .languages import FOREIGN, LANGUAGES
+
+_State = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,15 @@ class Installed:
 
 
 def find(language: str, chosen: str = "") -> Installed | None:
-    """Return the kernelspec called `chosen`, else the one that serves `language` best, else None."""
+    """Return the kernelspec called `chosen`, else the one that serves `language` best, else None.
+
+    Looked for again only after a kernelspec was installed, changed or removed: a kernel's start waits for this.
+    """
+    return _find(language, chosen, _state([Path(path) for path in jupyter_path("kernels")], "*/kernel.json"))
+
+
+@lru_cache
+def _find(language: str, chosen: str, _now: _State) -> Installed | None:
     manager = KernelSpecManager(ensure_native_kernel=False)
     found: Mapping[str, str] = manager.find_kernel_specs()
     if chosen:
@@ -55,7 +66,7 @@ class Available:
 
     def __init__(self, chosen: Mapping[str, str]) -> None:
         self._chosen = dict(chosen)
-        self._state: Sequence[int] | None = None
+        self._state: _State | None = None
         self._newest: asyncio.Task[tuple[str, ...]] | None = None
 
     def look(self) -> asyncio.Task[tuple[str, ...]]:
@@ -76,10 +87,23 @@ class Available:
             await asyncio.wait([self._newest])
 
 
-def _installations() -> Sequence[int]:
-    """Return when each folder that kernelspecs or programs are installed in last changed, in nanoseconds."""
-    folders = [*jupyter_path("kernels"), *os.get_exec_path()]
-    return [Path(folder).stat().st_mtime_ns if Path(folder).is_dir() else 0 for folder in folders]
+def _installations() -> _State:
+    """Return the state of each folder that kernelspecs or programs are installed in."""
+    return _state([Path(folder) for folder in (*jupyter_path("kernels"), *os.get_exec_path())])
+
+
+def _state(folders: Sequence[Path], pattern: str = "") -> _State:
+    """Return when each folder, and what in it matches, last changed."""
+    found = [path for folder in folders for path in folder.glob(pattern)] if pattern else []
+    return tuple((str(path), _changed(path)) for path in (*folders, *found))
+
+
+def _changed(path: Path) -> int:
+    """Return when, in nanoseconds; 0 for what is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read(manager: KernelSpecManager, name: str, language: str = "") -> Installed | None:

@@ -16,14 +16,15 @@ import zmq
 from . import cgroup
 from .access import check_access
 from .base import CLOSED, FUNCTIONS, Access, Calls, DataItem, Function, KernelError, Limits, SandboxMissingError
-from .child import ChildKernel, Setup
+from .child import ChildKernel, Make
 from .folders import sweep
 from .foreign import ForeignKernel
 from .installed import Available, find
 from .languages import LANGUAGES
+from .process import KernelProcess, Setup
 from .provisioner import PREFIX
 from .python import PythonKernel
-from .sandbox import Bubblewrap, Python
+from .sandbox import Bubblewrap, Mount, Python
 from .spares import Spares
 from .zygote import Zygote, supported
 
@@ -42,8 +43,9 @@ class KernelPool:
 
     A kernel serves one run and is thrown away. A spare is started soon after one is taken, so that a run need not wait
     for a start: for Python from the beginning, for another language once it is used. Wherever that works a start of a
-    Python kernel is a fork (zygote.py). Data that has to be mounted (the user's own files), and a sandbox that the user
-    has widened, need a kernel that is started with it.
+    kernel that is in Python is a fork (zygote.py), and one waits in a sandbox to become whichever is wanted. Data that
+    has to be mounted (the user's own files), and a sandbox that the user has widened, need a kernel that is started
+    with it.
 
     Args:
         root: A folder on disk for the runs' data; packed data should be written on the same disk.
@@ -73,7 +75,8 @@ class KernelPool:
         self._python = python
         self._chosen = dict(chosen or {})
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._spares: dict[str, Spares] = {}
+        self._spares: dict[str, Spares[ChildKernel]] = {}
+        self._places = Spares(self._place, count=spares)
         self._kernels: set[ChildKernel] = set()
         self._available = Available(self._chosen)
         self._closed = False
@@ -95,8 +98,10 @@ class KernelPool:
         return await self._available.get()
 
     async def ready(self, language: str = "python") -> None:
-        """Wait until the spares of a language are there."""
+        """Wait until the spares of a language are there, and sandboxes that wait for kernels."""
         await self._spare(language).ready()
+        if self._forks_left:
+            await self._places.ready()
 
     async def acquire(
         self,
@@ -129,6 +134,7 @@ class KernelPool:
         self._closed = True
         await self._available.close()
         closing = [asyncio.create_task(spares.close()) for spares in self._spares.values()]
+        closing.append(asyncio.create_task(self._places.close()))
         if self._zygote is not None:
             await self._zygote.close()
         await asyncio.gather(*closing)
@@ -137,51 +143,70 @@ class KernelPool:
             self._context.term()
             self._context = None
 
-    def _spare(self, language: str) -> Spares:
+    def _spare(self, language: str) -> Spares[ChildKernel]:
         if language not in self._spares:
             start = functools.partial(self._start, language, (), CLOSED)
             idle = None if language == "python" else _IDLE_SECONDS
-            self._spares[language] = Spares(start, count=self._count, idle_seconds=idle)
+            warm_up = ChildKernel.warm_up
+            self._spares[language] = Spares(start, count=self._count, prepare=warm_up, idle_seconds=idle)
         return self._spares[language]
 
     async def _start(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
         kernel = self._make(language, data, access)
         if self._forks_left and kernel.forks and not access.net:  # the zygote has no network itself
             try:
-                return await self._fork(kernel)
+                await self._started(kernel, self._fork)
             except SandboxMissingError:
                 raise
             except KernelError as error:
                 self._forks_left = max(0, self._forks_left - 1)
                 _log.info("A child kernel could not be forked: %s", error)
+            else:
+                self._forks_left = _FAILED_FORKS
+                return kernel
             kernel = self._make(language, data, access)
-        return await self._started(kernel)
+        await self._started(kernel, functools.partial(self._process, net=access.net))
+        return kernel
 
-    async def _fork(self, kernel: ChildKernel) -> ChildKernel:
-        """Fork a kernel from the zygote, or from a new one if it has died."""
-        zygote = self._zygote
+    async def _fork(self, mounts: Sequence[Mount]) -> KernelProcess:
+        """Return a fork that waits in a sandbox, a spare one where nothing else has to be shown in there."""
+        return await self._place(mounts) if mounts else await self._places.take()
+
+    async def _place(self, mounts: Sequence[Mount] = ()) -> KernelProcess:
+        """Return a new fork of the zygote, or of a new one if that has died."""
+        python, zygote = Python.probe(self._python), self._zygote
         if zygote is None or not zygote.alive:
-            dead, zygote = zygote, Zygote(Python.probe(self._python))
+            dead, zygote = zygote, Zygote(python)
             self._zygote = zygote
             if dead is not None:
                 await dead.close()
         await zygote.start()
-        await self._started(kernel, zygote)
-        self._forks_left = _FAILED_FORKS
-        return kernel
+        process = await self._process(mounts, zygote)
+        try:
+            if process.forks:
+                await process.wait_in_sandbox(python)
+        except BaseException:
+            await process.close()
+            raise
+        return process
+
+    async def _process(
+        self, mounts: Sequence[Mount], zygote: Zygote | None = None, *, net: bool = False
+    ) -> KernelProcess:
+        folder = self._root / f"{PREFIX}{secrets.token_hex(6)}"
+        return KernelProcess(folder, self._setup(), mounts, net=net, zygote=zygote)
 
     def _make(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
         """Return a kernel that is not started yet."""
         setup = self._setup()
-        folder = self._root / f"{PREFIX}{secrets.token_hex(6)}"
         if language == "python":
-            return PythonKernel(folder, setup, data, access)
+            return PythonKernel(setup, data, access, self._kernels.discard)
         kind, chosen = LANGUAGES[language], self._chosen.get(language, "")
         installed = find(language, chosen)
         if installed is None:
             what = f"The kernel {chosen!r} that you chose is" if chosen else f"A kernel for {kind.title} is"
             raise KernelError(f"{what} not installed. `jupyter kowalski kernels add {language}` installs one.")
-        return ForeignKernel(folder, setup, data, access, kind=kind, installed=installed)
+        return ForeignKernel(setup, data, access, self._kernels.discard, kind=kind, installed=installed)
 
     def _setup(self) -> Setup:
         if self._closed:
@@ -191,16 +216,15 @@ class KernelPool:
             cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
-        return Setup(self._context, self._limits, self._python, self._unsandboxed, self._kernels.discard)
+        return Setup(self._context, self._limits, self._python, self._unsandboxed)
 
-    async def _started(self, kernel: ChildKernel, zygote: Zygote | None = None) -> ChildKernel:
+    async def _started(self, kernel: ChildKernel, make: Make) -> None:
         self._kernels.add(kernel)
         try:
-            await kernel.start(zygote)
+            await kernel.start(make)
         except BaseException:
             await kernel.close()
             raise
-        return kernel
 
 
 def _needs_its_own(language: str, data: Sequence[DataItem]) -> bool:

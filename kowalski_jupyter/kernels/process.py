@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import zmq
 from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpec
 
+from .base import Limits
+from .handover import DataFolder
 from .outcome import cause_of_death
 from .provisioner import SandboxProvisioner
+from .sandbox import Mount, Python
 from .watch import Watch
+from .zygote import Zygote
 
 CLOSED = "the kernel has been closed"
 _READY = b"ready"
@@ -19,45 +26,89 @@ _LAST_OUTPUT_SECONDS = 0.05
 """How long to listen for what a kernel sent before it died."""
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the kernels of a pool have in common."""
+
+    context: zmq.Context[zmq.Socket[bytes]]
+    limits: Limits
+    python: str
+    unsandboxed: bool
+
+
 class KernelProcess:
-    """The processes that `provisioner` starts.
+    """One kernel's process tree, with the folder that its data is in.
 
     Attributes:
-        provisioner: what starts them.
-        death: why they are gone or will be in a moment, in words for the model and the user; "" as long as they live.
+        death: why it is gone or will be in a moment, in words for the model and the user; "" as long as it lives.
     """
 
-    def __init__(self, provisioner: SandboxProvisioner, on_end: Callable[[], None]) -> None:
-        self.provisioner = provisioner
-        self._socket: socket.socket | None = None
+    def __init__(
+        self, folder: Path, setup: Setup, mounts: Sequence[Mount], *, net: bool = False, zygote: Zygote | None = None
+    ) -> None:
         self.death = ""
-        self._on_end = on_end
+        self.data = DataFolder(folder, as_it_is=setup.unsandboxed)
+        self.provisioner = SandboxProvisioner(
+            kernel_spec=KernelSpec(argv=[]),  # each says its command itself
+            limits=setup.limits,
+            mounts=[self.data.make(), *mounts],
+            net=net,
+            unsandboxed=setup.unsandboxed,
+        )
+        if zygote is not None and zygote.shows(self.provisioner.mounts):
+            self.provisioner.zygote = zygote
+        self._socket: socket.socket | None = None
+        self._on_end: Callable[[], None] = _nothing
         self._watcher: asyncio.Task[None] | None = None
         self._watch: Watch | None = None
-        self._closing = False
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+        return not self.death
+
+    @property
+    def forks(self) -> bool:
+        """Whether it is forked from a zygote."""
+        return self.provisioner.zygote is not None
 
     @property
     def folder(self) -> Path:
         """The folder of its connection file and its sockets, by its path outside."""
         return self.provisioner.folder
 
-    async def start(self, command: Callable[[int], list[str]]) -> KernelConnectionInfo:
-        """Start it and return where its sockets are, when it has said that it is ready or has ended.
+    async def wait_in_sandbox(self, python: Python) -> None:
+        """Have the sandbox made by the zygote, where a fork of its waits to become a kernel.
+
+        Raises:
+            KernelError: the sandbox did not start.
+        """
+        await self.provisioner.pre_launch()
+        await self.provisioner.wait_in_sandbox(python)
+        self._watcher = asyncio.create_task(self._await_end())
+
+    async def start(self, command: Callable[[int], list[str]], on_end: Callable[[], None]) -> KernelConnectionInfo:
+        """Start the kernel and return where its sockets are, when it has said that it is ready or has ended.
 
         Args:
             command: Returns the command line; gets the descriptor on which the kernel is to report (`_READY`).
+            on_end: Called when it has ended.
 
         Raises:
             SandboxMissingError: there is no sandbox here.
             KernelError: the sandbox did not start.
         """
+        self._on_end = on_end
         self._socket, other = socket.socketpair()
         self._socket.setblocking(False)
         with other:
-            options = await self.provisioner.pre_launch()
-            options["cmd"] = command(other.fileno())
-            info = await self.provisioner.launch_kernel(**options, pass_fds=(other.fileno(),), stderr=-1)
-        self._watcher = asyncio.create_task(self._await_end())
+            if self._watcher is None:
+                await self.provisioner.pre_launch()
+            command_line = command(other.fileno())
+            info = await self.provisioner.launch_kernel(command_line, pass_fds=(other.fileno(),), stderr=-1)
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._await_end())
         if not await asyncio.get_running_loop().sock_recv(self._socket, len(_READY)):
             await self._watcher
         return info
@@ -88,8 +139,15 @@ class KernelProcess:
         self.provisioner.kill_now()
 
     async def close(self) -> None:
-        """Kill the whole tree and remove what it had. Returns when nothing is left."""
-        self._closing = True
+        """Kill the whole tree and remove what it had. Returns when nothing is left.
+
+        A cancelled caller does not stop it.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         if self._watch:
             self._watch.stop()
         self.kill(CLOSED)
@@ -97,6 +155,7 @@ class KernelProcess:
             await self._watcher
         await self.provisioner.wait()  # a start that was cancelled half-way has no watcher yet
         await self.provisioner.cleanup()
+        self.data.remove()
         if self._socket:
             self._socket.close()
 
@@ -105,9 +164,13 @@ class KernelProcess:
         status = await self.provisioner.wait()
         if self._watch:
             self._watch.stop()
-        if not self._closing:
+        if self._closing is None:
             await asyncio.sleep(_LAST_OUTPUT_SECONDS)
         if not self.death:
             group = self.provisioner.cgroup
             self.death = cause_of_death(status or 0, out_of_memory=bool(group and group.ran_out_of_memory()))
         self._on_end()
+
+
+def _nothing() -> None:
+    """Tell nobody: no kernel is there yet."""

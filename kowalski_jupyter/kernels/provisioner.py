@@ -15,7 +15,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ from .cgroup import Cgroup
 from .folders import OwnedFolder
 from .pipes import read_to_end
 from .sandbox import FOLDER, HOST, PRELUDE, SOCKETS, Bubblewrap, Mount, Python, environment
-from .zygote import HOLDER, INFO, Zygote
+from .zygote import HOLDER, INFO, Fork, Zygote
 
 PREFIX = "kowalski-"
 """What the names of kernels' folders in the system's temporary folder begin with."""
@@ -58,6 +58,7 @@ class SandboxProvisioner(LocalProvisioner):
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
 
     folder: Path
+    _forked: Fork | None = None
     cgroup: Cgroup | None = None
     _owned: OwnedFolder | None = None
     _first: int | None = None
@@ -91,38 +92,58 @@ class SandboxProvisioner(LocalProvisioner):
             SandboxMissingError: there is no sandbox here.
         """
         descriptors: tuple[int, ...] = kwargs.get("pass_fds", ())
+        if self._forked is not None:
+            self._forked.begin(cmd, descriptors)
+            return self.connection_info
+        if self.zygote is not None:
+            await self._fork(self.zygote, Python.probe(cmd[0]), lambda fork: fork.begin(cmd, descriptors))
+            return self.connection_info
         options = {**kwargs, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": str(self.folder)}
         if self.unsandboxed:
             options["env"] = environment(str(self.folder)) | {"PATH": os.environ.get("PATH", os.defpath)}
             await super().launch_kernel(cmd, **options)
             self._watch_process()
             return self.connection_info
-        bubblewrap = Bubblewrap.find()
-        python = Python.probe(cmd[0])
+        confine = self._confine(Python.probe(cmd[0]))
+        if self.net:
+            cmd = [cmd[0], "-I", "-S", f"{PRELUDE}/scoped.py", *cmd]
+        with _told() as (reader, writer), _readable(seccomp.program()) as filtered:
+            line = confine(cmd, info=writer, seccomp=filtered)
+            line = self.cgroup.wrap(line) if self.cgroup else line
+            passed = tuple(each for each in (*descriptors, writer, filtered) if each is not None)
+            await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": passed})
+        self._watch_process()
+        await self._find_first(reader)
+        return self.connection_info
+
+    async def wait_in_sandbox(self, python: Python) -> None:
+        """Have the zygote make the sandbox. Its fork waits in there for `launch_kernel`.
+
+        Raises:
+            KernelError: it cannot be made.
+        """
+        assert self.zygote is not None  # noqa: S101 - whoever calls has one
+        await self._fork(self.zygote, python, lambda _fork: None)
+
+    async def _fork(self, zygote: Zygote, python: Python, begin: Callable[[Fork], None]) -> None:
+        confine = self._confine(python)
+        with _told() as (reader, writer):
+            fork = zygote.fork(confine(HOLDER, info=INFO, within=HOST), info=writer, cgroup=self.cgroup)
+            self._forked = fork
+            self.process = cast("subprocess.Popen[bytes]", fork)
+            self._watch(os.dup(fork.fileno()))
+            begin(fork)
+        await self._find_first(reader)
+
+    def _confine(self, python: Python) -> functools.partial[list[str]]:
+        """Make the control group, and return what makes the sandbox's command line."""
         self.cgroup = Cgroup.create(self.limits)
         mounts = [Mount(self.folder, FOLDER), *self.mounts]
-        confine = functools.partial(bubblewrap.command, python=python, mounts=mounts, limits=self.limits, net=self.net)
-        if self.net:
-            cmd = [python.executable, "-I", "-S", f"{PRELUDE}/scoped.py", *cmd]
-        reader, writer = os.pipe()
-        try:
-            if self.zygote is not None:
-                line = confine(HOLDER, info=INFO, within=HOST)
-                fork = self.zygote.fork(line, cmd, info=writer, passed=descriptors, cgroup=self.cgroup)
-                self.process = cast("subprocess.Popen[bytes]", fork)
-                self._watch(os.dup(fork.status))
-            else:
-                with _readable(seccomp.program()) as filtered:
-                    line = confine(cmd, info=writer, seccomp=filtered)
-                    line = self.cgroup.wrap(line) if self.cgroup else line
-                    passed = tuple(each for each in (*descriptors, writer, filtered) if each is not None)
-                    await super().launch_kernel(line, **{**options, "env": {}, "pass_fds": passed})
-                self._watch_process()
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
+        command = Bubblewrap.find().command
+        return functools.partial(command, python=python, mounts=mounts, limits=self.limits, net=self.net)
+
+    async def _find_first(self, reader: int) -> None:
+        """Learn from bubblewrap's report which is the sandbox's first process, and so where the sockets are."""
         report = await read_to_end(reader)
         try:
             first = int(json.loads(report)["child-pid"])
@@ -133,7 +154,6 @@ class SandboxProvisioner(LocalProvisioner):
         self.connection_info = cast(
             "KernelConnectionInfo", {**self.connection_info, "ip": f"/proc/{first}/root{SOCKETS}"}
         )
-        return self.connection_info
 
     async def wait(self) -> int | None:
         """Return the exit status of the process as soon as it is gone."""
@@ -151,6 +171,8 @@ class SandboxProvisioner(LocalProvisioner):
 
     def kill_now(self) -> None:
         """Kill the whole process tree: the death of a sandbox's first process is that of all."""
+        if self._forked is not None:
+            self._forked.abandon()
         if self._first is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
@@ -229,6 +251,19 @@ class SandboxProvisioner(LocalProvisioner):
             self._exited.set_result(None)
         if self._watched is not None:
             asyncio.get_running_loop().remove_reader(self._watched)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[tuple[int, int]]:
+    """A pipe on which bubblewrap tells what it has made. The end to write to is closed, at an error both are."""
+    reader, writer = os.pipe()
+    try:
+        yield reader, writer
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ DATA = "/run/data"
 FILES = "/data"
 """Where the user's own files and folders are: ``/data/<name>/<its name>``."""
 PRELUDE = "/opt/kowalski/prelude"
+PRELUDES = Path(__file__).parent / "preludes"
+"""What runs beside the kernels of other languages, at the same place inside."""
 HOME, WORK = "/tmp/home", "/tmp/work"  # noqa: S108 - the sandbox's own /tmp
 HOST = "/host"
 """Where the zygote finds all the host's files."""
@@ -98,20 +100,16 @@ class Python:
         user = Path(found["user"]) if found["user"] and Path(found["user"]).is_dir() else None
         return cls(str(Path(executable).absolute()), tuple(prefixes), user)
 
-    def mounts(self) -> Iterator[Mount]:
-        """Yield what has to be visible for this Python to run, and nothing else of a home it is in."""
-        for place in self._places():
-            for part in _PARTS:
-                if (place / part).exists():
-                    yield Mount(place / part, str(place / part))
-        if self.user_site:
-            yield Mount(self.user_site, str(self.user_site))
+    def mounts(self) -> Sequence[Mount]:
+        """Return what has to be visible for this Python to run, and nothing else of a home it is in."""
+        return _mounts_of(self)
 
     def folders(self) -> list[Path]:
         """Return folders that, where nothing but what `mounts` yields is visible, hold all of that."""
-        return [*self._places(), *([self.user_site] if self.user_site else [])]
+        return [*self.places(), *([self.user_site] if self.user_site else [])]
 
-    def _places(self) -> list[Path]:
+    def places(self) -> list[Path]:
+        """Return the folders of which parts have to be visible."""
         places = dict.fromkeys(place for prefix in self.prefixes for place in (prefix, prefix.resolve()))
         return [
             place
@@ -230,6 +228,12 @@ class Bubblewrap:
         return [*line, "--disable-userns"] if self.can_disable_userns else line
 
 
+@cache
+def _mounts_of(python: Python) -> Sequence[Mount]:
+    paths = [place / part for place in python.places() for part in _PARTS if (place / part).exists()]
+    return [Mount(path, str(path)) for path in (*paths, *([python.user_site] if python.user_site else []))]
+
+
 def _files(python: Python, mounts: Sequence[Mount], limits: Limits, within: str) -> list[str]:
     """Return the options that make a sandbox's file system, but for its ``/proc``."""
     line = []
@@ -243,6 +247,8 @@ def _files(python: Python, mounts: Sequence[Mount], limits: Limits, within: str)
     line += ["--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", HOME, "--dir", WORK]  # noqa: S108
     shown = [Mount(Path("/etc", name), f"/etc/{name}") for name in _SETTINGS]
     shown += [Mount(Path(__file__).parent / "prelude", PRELUDE), *python.mounts()]
+    if not any(PRELUDES.is_relative_to(mount.target) for mount in shown):
+        mounts = [Mount(PRELUDES, str(PRELUDES)), *mounts]
     if within and Path("/") not in python.folders():
         # The zygote has just that in these folders. Each mount takes a millisecond.
         for folder in ("/etc", PRELUDE, *map(str, python.folders())):

@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
-from .child import ChildKernel
+from typing import Generic, Protocol, TypeVar
 
 REFILL_SECONDS = 1.0
 """How long after a spare is taken the next is started: the run that took it needs the processors first."""
 
 
-class Spares:
-    """Keeps some kernels started, and starts another where there is none.
+class Spare(Protocol):
+    """A kernel, or a sandbox that waits for one."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still there."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+
+Kept = TypeVar("Kept", bound=Spare)
+
+
+class Spares(Generic[Kept]):
+    """Keeps some started, and starts another where there is none.
 
     Args:
         start: Starts one.
         count: How many are kept.
+        prepare: Done to each that is going to wait.
         idle_seconds: After how long without a taker they are closed, until the next taker. None: never.
     """
 
     def __init__(
-        self, start: Callable[[], Awaitable[ChildKernel]], *, count: int, idle_seconds: float | None = None
+        self,
+        start: Callable[[], Awaitable[Kept]],
+        *,
+        count: int,
+        prepare: Callable[[Kept], Awaitable[None]] | None = None,
+        idle_seconds: float | None = None,
     ) -> None:
         self._start = start
         self._count = count
+        self._prepare = prepare
         self._idle_seconds = idle_seconds
-        self._tasks: list[asyncio.Task[ChildKernel]] = []
+        self._tasks: list[asyncio.Task[Kept]] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._refill: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -49,7 +71,7 @@ class Spares:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def take(self) -> ChildKernel:
+    async def take(self) -> Kept:
         """Return a spare that is still alive, or a new kernel, and see to the next spare."""
         try:
             while self._tasks:
@@ -69,18 +91,19 @@ class Spares:
                 self._refill = asyncio.get_running_loop().call_later(REFILL_SECONDS, self.fill)
 
     async def close(self) -> None:
-        """Start no more, and wait for the end of starts that are under way. Whoever started the kernels closes them."""
+        """Start no more, and end all that are there or on their way."""
         self._closed = True
         self._cancel_timers()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
+        await asyncio.gather(*map(_end, tasks), *self._leaving)
 
-    async def _start_spare(self) -> ChildKernel:
-        kernel = await self._start()
-        await kernel.warm_up()
-        return kernel
+    async def _start_spare(self) -> Kept:
+        spare = await self._start()
+        if self._prepare is not None:
+            await self._prepare(spare)
+        return spare
 
     def _cancel_timers(self) -> None:
         for timer in (self._refill, self._idle):
@@ -95,7 +118,7 @@ class Spares:
             leaving.add_done_callback(self._leaving.discard)
 
 
-async def _end(starting: asyncio.Task[ChildKernel]) -> None:
+async def _end(starting: asyncio.Task[Kept]) -> None:
     await asyncio.wait([starting])
     if not starting.cancelled() and starting.exception() is None:
         await starting.result().close()

@@ -19,9 +19,8 @@ from pathlib import Path
 from . import seccomp
 from .base import KernelError
 from .cgroup import Cgroup
-from .languages.language import PRELUDES
 from .pipes import read_to_end
-from .sandbox import HOME, HOST, PRELUDE, WORK, Bubblewrap, Mount, Python, environment
+from .sandbox import HOME, HOST, PRELUDE, PRELUDES, WORK, Bubblewrap, Mount, Python, environment
 
 START_SECONDS = 30.0
 HOLDER = ("/bin/sh", "-c", "echo; read -r _")
@@ -39,30 +38,57 @@ class ZygoteError(KernelError):
     """There is no zygote, or it could not do it. A cold start may."""
 
 
-class ForkedKernel:
-    """A forked kernel, in the form of a `subprocess.Popen`. It counts as alive until its guard has ended as well.
+class Fork:
+    """A fork that waits in its sandbox for what it is to become, and then is a kernel.
+
+    It has the form of a `subprocess.Popen`, and counts as alive until its guard has ended as well.
 
     Args:
-        status: What the guard has open as long as it lives, and writes the kernel's exit status to.
+        guard: What the guard reads its order from and writes the kernel's exit status to. Its end is the guard's.
         stderr: What the kernel writes to its error output.
     """
 
-    def __init__(self, status: int, stderr: int) -> None:
-        os.set_blocking(status, False)
-        self.status = status
+    def __init__(self, guard: socket.socket, stderr: int) -> None:
+        guard.setblocking(False)
+        self._guard = guard
         self.stderr = os.fdopen(stderr, "rb", 0)
         self._report = b""
         self._code: int | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor from which something can be read when it has ended."""
+        return self._guard.fileno()
+
+    def begin(self, command: Sequence[str], passed: Sequence[int]) -> None:
+        """Have it become a kernel as soon as it is in its sandbox.
+
+        Args:
+            command: What a kernel that starts from nothing runs: ``python -I PROGRAM …``.
+            passed: Descriptors that the kernel gets, with the same numbers.
+
+        Raises:
+            ZygoteError: it is gone.
+        """
+        order = {"command": [*command[_INTERPRETER:]], "descriptors": [*passed]}
+        try:
+            socket.send_fds(self._guard, [json.dumps(order).encode()], passed)
+        except OSError as error:
+            raise ZygoteError(f"The fork cannot be told what to become: {error}") from error
+
+    def abandon(self) -> None:
+        """Let it end, if it waits for an order."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._guard.shutdown(socket.SHUT_WR)
 
     def poll(self) -> int | None:
         """Return the exit status (minus the signal, if one ended it), or None as long as it is alive."""
         with contextlib.suppress(BlockingIOError):
             while self._code is None:
-                piece = os.read(self.status, 16)
+                piece = self._guard.recv(16)
                 self._report += piece
                 if not piece:  # a guard that was killed has told nothing, and its kernel is killed with it
                     self._code = int(self._report or -signal.SIGKILL)
-                    os.close(self.status)
+                    self._guard.close()
         return self._code
 
 
@@ -102,52 +128,41 @@ class Zygote:
         except OSError:
             return False
 
-    def fork(
-        self,
-        line: Sequence[str],
-        command: Sequence[str],
-        *,
-        info: int,
-        passed: Sequence[int],
-        cgroup: Cgroup | None,
-    ) -> ForkedKernel:
-        """Ask for a kernel and return it. That it has started is told on `info`.
+    def fork(self, line: Sequence[str], *, info: int, cgroup: Cgroup | None) -> Fork:
+        """Ask for a fork and return it. That it is in its sandbox is told on `info`.
 
         Args:
-            line: The command line that makes its sandbox, for whoever sees the host below `HOST`.
-            command: What a kernel that starts from nothing runs: ``python -I PROGRAM …``.
+            line: The command line that makes the sandbox, for whoever sees the host below `HOST`.
             info: Where the process id of the sandbox's first process is told, in bubblewrap's form.
-            passed: Descriptors that the kernel gets, with the same numbers.
             cgroup: The group that it enters.
 
         Raises:
             ZygoteError: the zygote is gone.
         """
-        request = {
-            "sandbox": [*line],
-            "command": [*command[_INTERPRETER:]],
-            "environment": environment(HOME) | {"PWD": WORK},
-            "descriptors": [*passed],
-            "seccomp": seccomp.program().hex(),
-        }
         if self._requests is None:
             raise ZygoteError("The zygote has been closed.")
-        status, status_writer = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors, errors_writer = os.pipe()
-        kernel = ForkedKernel(status, errors)
-        lent = [errors_writer, status_writer]
+        fork = Fork(ours, errors)
+        request = {
+            "sandbox": [*line],
+            "environment": environment(HOME) | {"PWD": WORK},
+            "seccomp": seccomp.program().hex(),
+        }
+        entrances: list[int] = []
         try:
-            lent += cgroup.entrances() if cgroup else []
-            descriptors = [errors_writer, info, status_writer, *passed, *lent[2:]]
+            entrances += cgroup.entrances() if cgroup else []
+            descriptors = [errors_writer, info, theirs.fileno(), *entrances]
             socket.send_fds(self._requests, [json.dumps(request).encode()], descriptors)
         except OSError as error:
-            kernel.stderr.close()
-            os.close(status)
+            fork.stderr.close()
+            ours.close()
             raise ZygoteError(f"The zygote cannot be asked: {error}") from error
         finally:
-            for descriptor in lent:
+            theirs.close()
+            for descriptor in (errors_writer, *entrances):
                 os.close(descriptor)
-        return kernel
+        return fork
 
     async def close(self) -> None:
         """End the process, and with it all kernels that it has forked. Returns when it is gone."""

@@ -114,6 +114,7 @@ BASH = Words(
         "state after an error": Cell("echo $a", "42"),
         "unicode": Cell("cat <<E\ngrößer 日本 🦀\nE", "größer 日本 🦀"),
         "standard error": Cell("echo oh >&2", "oh"),
+        "closed pipe": Cell("yes | head -n 1; echo ${PIPESTATUS[0]}", "y\n141"),
         "input": Cell('read name; echo "<$name>"', "<>"),
         "text": Cell('wc -c < "$notes_file"; echo "${notes#*$\'\\n\'}"', "20\nzwei Äpfel"),
         "table": Cell('cut -d, -f1 "$table_file"', "city\nOslo\nBern"),

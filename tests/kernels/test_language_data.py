@@ -148,7 +148,8 @@ def kernelspec(folder: Path, name: str, **spec: Any) -> None:
 @pytest.fixture
 def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of kernelspecs, and nowhere else are any."""
-    monkeypatch.setattr("jupyter_client.kernelspec.jupyter_path", lambda *_: [str(tmp_path / "kernels")])
+    for module in ("jupyter_client.kernelspec", "kowalski_jupyter.kernels.installed"):
+        monkeypatch.setattr(f"{module}.jupyter_path", lambda *_: [str(tmp_path / "kernels")])
     monkeypatch.setattr("jupyter_core.paths.SYSTEM_JUPYTER_PATH", [])
     return tmp_path
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kowalski_jupyter.kernels.base import Limits
-from kowalski_jupyter.kernels.languages import FOREIGN
+from kowalski_jupyter.kernels.base import KernelError, Limits
+from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 
 from .languages import WORDS, need
 from .support import FakeRun, Session, opened
@@ -21,6 +21,24 @@ def language(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     need(name)
     return name
+
+
+def test_little_memory_is_enough_or_too_little_in_words(language: str, root: Path) -> None:
+    """Half a GiB is the least that can be set."""
+    kind, little = LANGUAGES[language], 512 << 20
+
+    async def scenario() -> None:
+        async with opened(
+            root / "least", language=language, limits=Limits(memory=max(little, kind.least_memory))
+        ) as session:
+            for code in (kind.trial, WORDS[language].setup, WORDS[language].kept):
+                assert (await session(code)).status == "ok", session.text()
+        if kind.least_memory > little:
+            with pytest.raises(KernelError, match=r"Rust needs 0\.75 GiB of memory, and a kernel has 0\.5 GiB here"):
+                async with opened(root / "less", language=language, limits=Limits(memory=little)):
+                    pass
+
+    asyncio.run(scenario())
 
 
 def test_memory_is_limited(language: str, root: Path) -> None:

@@ -77,7 +77,8 @@ def test_a_spare_that_has_died_is_passed_over(root: Path) -> None:
             await pool.start()
             await pool.ready()
             (spare,) = pool._kernels
-            psutil.Process(max(kernels())).kill()
+            assert spare._process
+            psutil.Process(spare._process.provisioner.inside).kill()
             await until(lambda: not spare.alive)
             kernel = await pool.acquire("python", data=(), calls=FakeRun())
             assert kernel is not spare

@@ -18,6 +18,7 @@ from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.sandbox import Mount, Python
 from kowalski_jupyter.kernels.zygote import Zygote, ZygoteError, supported
 
+from .languages import need
 from .support import FakeRun, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -73,16 +74,7 @@ def test_forked_kernels_share_nothing_that_is_random(root: Path) -> None:
         kernels = await several(pool, 3)
         code = "import random, tempfile, uuid\nrandom.random(), uuid.uuid4(), tempfile.mktemp()"
         assert len({await value(kernel, code) for kernel in kernels}) == 3
-        assert (
-            len(
-                {
-                    kernel._process.provisioner.connection_info["key"]
-                    for kernel in kernels
-                    if kernel._process.provisioner
-                }
-            )
-            == 3
-        )
+        assert len({kernel._process.provisioner.connection_info["key"] for kernel in kernels if kernel._process}) == 3
 
     with_pool(root, scenario)
 
@@ -160,6 +152,48 @@ def test_a_guard_that_is_killed_takes_its_kernel_along(root: Path) -> None:
     with_pool(root, scenario)
 
 
+@pytest.mark.parametrize("language", ["python", "bash"])
+def test_a_sandbox_waits_for_the_next_kernel(root: Path, language: str) -> None:
+    if language != "python":
+        need(language)
+
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=1)
+        try:
+            await pool.ready()
+            spare = await pool.acquire("python", data=(), calls=FakeRun())
+            assert spare._process
+            before = {guard.pid for guard in zygote_process().children()}
+            kernel = await pool.acquire(language, data=(), calls=FakeRun())
+            assert kernel._process
+            inside = psutil.Process(kernel._process.provisioner.inside)
+            assert inside.parent().parent().pid in before
+            assert (await kernel.execute("echo", print)).status == ("error" if language == "python" else "ok")
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_sandbox_whose_fork_has_died_is_passed_over(root: Path) -> None:
+    async def scenario() -> None:
+        pool = KernelPool(root, spares=1)
+        try:
+            await pool.ready()
+            await pool.acquire("python", data=(), calls=FakeRun())
+            waiting = zygote_process().children()[-1]
+            fork = next(child for child in waiting.children(recursive=True) if child.name() == "kernel-to-be")
+            fork.kill()
+            await until(lambda: not waiting.is_running())
+            kernel = await pool.acquire("python", data=(), calls=FakeRun())
+            assert await value(kernel, "1 + 1") == "2"
+            await kernel.close()
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_zygote_that_is_closed_forks_no_more(tmp_path: Path) -> None:
     async def scenario() -> None:
         zygote = Zygote(Python.probe(sys.executable))
@@ -170,7 +204,7 @@ def test_a_zygote_that_is_closed_forks_no_more(tmp_path: Path) -> None:
         finally:
             await zygote.close()
         with pytest.raises(ZygoteError, match="closed"):
-            zygote.fork([], [], info=0, passed=[], cgroup=None)
+            zygote.fork([], info=0, cgroup=None)
 
     asyncio.run(scenario())
 

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from kowalski_jupyter.kernels.base import Limits
+from kowalski_jupyter.kernels.sandbox import PRELUDES
 
-from .language import PRELUDES, Form, Language, Opening, first_line
+from .language import Form, Language, Opening, first_line
 
 INLINE = 1 << 17
 """Bytes of a text up to which it is a variable as well as a file: more makes every command's start slow."""

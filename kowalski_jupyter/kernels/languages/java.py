@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import shutil
@@ -14,10 +15,10 @@ from pathlib import Path
 import platformdirs
 
 from kowalski_jupyter.kernels.base import FUNCTIONS, KernelError, Limits
-from kowalski_jupyter.kernels.sandbox import Mount
+from kowalski_jupyter.kernels.sandbox import PRELUDES, Mount
 
 from .archive import Archive
-from .language import PRELUDES, Language, Opening, Shown, first_line
+from .language import Language, Opening, Shown, first_line
 
 OLDEST = 17
 """The Java version from which the run's socket can be reached (16) and JJava runs."""
@@ -78,8 +79,11 @@ class Java(Language):
         del limits
         return {"JJAVA_CLASSPATH": str(_compiled()), "JJAVA_STARTUP_SCRIPT": _IMPORTS}
 
-    def prepare(self, argv: Sequence[str]) -> None:
+    async def prepare(self, argv: Sequence[str]) -> None:
         """Compile the run's functions, and make an archive of the JVM's classes, each once on a machine."""
+        await asyncio.to_thread(self._prepare, argv)
+
+    def _prepare(self, argv: Sequence[str]) -> None:
         _compiled()
         if jar := _jar(argv):
             limits = Limits()

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from kowalski_jupyter.kernels.base import Limits, Output
-from kowalski_jupyter.kernels.sandbox import Mount
-
-PRELUDES = Path(__file__).parent.parent / "preludes"
-"""The folder of what runs inside the sandbox beside a kernel."""
+from kowalski_jupyter.kernels.sandbox import PRELUDES, Mount
 
 Form = Literal["text", "bytes", "json", "csv", "path"]
 """How a variable's file is written for a language: UTF-8, bytes, JSON (tables as records), CSV, or not at all."""
@@ -59,6 +56,7 @@ class Language:
         interrupt: how a cell is stopped: "" for what the kernelspec says, ``end`` if only the kernel's end does it.
         reserved: names that no variable can have there.
         trial: a cell that shows 42.
+        least_memory: bytes without which its kernel does not start or soon ends.
         late_outputs: whether its kernel sends outputs of a cell after it has said that the cell has ended.
     """
 
@@ -71,12 +69,14 @@ class Language:
     interrupt: Literal["", "message", "signal", "end"] = ""
     reserved: frozenset[str] = frozenset()
     trial: str = ""
+    least_memory: int = 0
     late_outputs: bool = False
 
-    def prepare(self, argv: Sequence[str]) -> None:
+    async def prepare(self, argv: Sequence[str]) -> None:
         """Do what has to be done once before its kernel, whose kernelspec says `argv`, starts.
 
-        Called on a thread; raises KernelError if it fails.
+        Raises:
+            KernelError: it failed.
         """
 
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:  # noqa: ARG002 - others need them

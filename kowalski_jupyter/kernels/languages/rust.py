@@ -32,6 +32,7 @@ class Rust(Language):
     trial = 'println!("{}", 6 * 7);'
     reserved = frozenset(_RESERVED.split())
     interrupt = "end"
+    least_memory = 768 << 20  # the compiler and what tells it types; with 640 MB the second cell is the last
     late_outputs = True
 
     def environment(self, limits: Limits) -> Mapping[str, str]:

@@ -2,8 +2,9 @@
 
 It runs nobody's code, has no thread, no loop and no ZMQ context, and sees the host read-only (sandbox.py says why).
 Each request (zygote.py in kernels/ sends them) is answered by two processes. The guard makes the kernel's sandbox
-with bubblewrap, as it is made for a kernel that starts by itself, enters it, and forks the kernel. It stays to tell
-how the kernel ended. Each is killed with the process that started it, so that nothing outlives the service.
+with bubblewrap, as it is made for a kernel that starts by itself, enters it, and forks. The fork waits there until it
+is told which kernel to become; the guard stays to tell how that ended. Each is killed with the process that started it,
+so that nothing outlives the service.
 """
 
 from __future__ import annotations
@@ -78,12 +79,9 @@ def serve(control: int, programs: Mapping[str, str]) -> None:
 
 
 def _guard(request: Mapping[str, Any], descriptors: Sequence[int], zygote: int) -> None:
-    """Make the sandbox, start the kernel in it, and report its exit status. Does not return."""
-    numbers: list[int] = request["descriptors"]
-    # Out of the way of the numbers that the kernel and bubblewrap expect.
-    free = max(INFO, *numbers) + 1
-    errors, info, status, *rest = [_moved(descriptor, free) for descriptor in descriptors]
-    passed, groups = rest[: len(numbers)], rest[len(numbers) :]
+    """Make the sandbox, have a fork wait in it for its order, and report its exit status. Does not return."""
+    # Out of the way of the number that bubblewrap expects.
+    errors, info, service, *groups = [_moved(descriptor, INFO + 1) for descriptor in descriptors]
     code = 1
     try:
         die_with(zygote)
@@ -98,13 +96,12 @@ def _guard(request: Mapping[str, Any], descriptors: Sequence[int], zygote: int) 
         join(first)
         die_with(zygote)  # which the changes of user have made undone
         if (kernel := os.fork()) == 0:
-            _become_kernel(request, dict(zip(numbers, passed, strict=True)))
-        for descriptor in (errors, *passed):
-            os.close(descriptor)
+            _become_kernel(request, service)
+        os.close(errors)
         os.write(info, json.dumps({"child-pid": first}).encode())
         os.close(info)
         code = os.waitstatus_to_exitcode(os.waitpid(kernel, 0)[1])
-        os.write(status, str(code).encode())
+        os.write(service, str(code).encode())
         sandbox.kill()
         sandbox.wait()
     except BaseException:  # noqa: BLE001 - the service reads it
@@ -135,22 +132,21 @@ def _first_process(sandbox: subprocess.Popen[bytes], report: int) -> int:
         return int(json.load(file)["child-pid"])
 
 
-def _become_kernel(request: Mapping[str, Any], descriptors: Mapping[int, int]) -> None:
-    """Leave everything of the zygote's behind but its modules, and serve as a kernel. Does not return."""
+def _become_kernel(request: Mapping[str, Any], service: int) -> None:
+    """Leave everything of the zygote's behind but its modules, and serve as a kernel when told to. Does not return."""
     try:
-        set_name("kernel")
+        set_name("kernel-to-be")
         null = os.open(os.devnull, os.O_RDWR)
-        for number, descriptor in {0: null, 1: null, **descriptors}.items():
+        orders = 3
+        for number, descriptor in {0: null, 1: null, orders: service}.items():
             os.dup2(descriptor, number)
-        first = 3
-        for kept in (*sorted(descriptors), 1 << 30):
-            os.closerange(first, min(kept, os.sysconf("SC_OPEN_MAX")))
-            first = kept + 1
+        os.closerange(orders + 1, os.sysconf("SC_OPEN_MAX"))
         filter_calls(bytes.fromhex(request["seccomp"]))
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(os.environ["PWD"])
-        program, *arguments = request["command"]
+        program, *arguments = _order(orders)
+        set_name("kernel")
         if program == _OWN:
             launch.main(arguments)
         sys.argv = [program, *arguments]
@@ -160,6 +156,21 @@ def _become_kernel(request: Mapping[str, Any], descriptors: Mapping[int, int]) -
     finally:
         sys.stderr.flush()
         os._exit(1)
+
+
+def _order(orders: int) -> list[str]:
+    """Wait until the service says what to run, take the descriptors that come along, and return the command line."""
+    with socket.socket(fileno=orders) as service:
+        message, descriptors, _flags, _address = socket.recv_fds(service, _LARGEST, _MOST_DESCRIPTORS)
+    if not message:
+        os._exit(0)  # nobody wants a kernel any more
+    order = json.loads(message)
+    numbers: list[int] = order["descriptors"]
+    for number, descriptor in zip(numbers, [_moved(each, max(numbers) + 1) for each in descriptors], strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    command: list[str] = order["command"]
+    return command
 
 
 def _run(program: str) -> None:

@@ -45,6 +45,8 @@ class Shell:
         self._folder = tempfile.mkdtemp(prefix=".cell-")
         self.cell = str(Path(self._folder, "cell"))
         self.status, status = os.pipe()
+        # A write past the limit stays an error; `subprocess` would let it be the end, as a closed pipe shall be.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         self._process = subprocess.Popen(
             ["bash", "--norc", "--noprofile", "--noediting", "-i"],
             stdin=subprocess.PIPE,
@@ -52,8 +54,10 @@ class Shell:
             stderr=subprocess.PIPE,
             pass_fds=(status,),
             start_new_session=True,
+            restore_signals=False,
             env={**os.environ, "PS1": "", "PS2": "", "KOWALSKI_PYTHON": sys.executable, "TERM": "dumb"},
         )
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.close(status)
         assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: PT018, S101
         self._stdin = self._process.stdin
@@ -150,7 +154,7 @@ class Kernel:
         self._output: Output | None = None
         self._limit = int(os.environ.get("KOWALSKI_OUTPUT", "1048576"))
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        kinds = {"shell": zmq.ROUTER, "iopub": zmq.PUB, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "hb": zmq.REP}
+        kinds = {"shell": zmq.ROUTER, "iopub": zmq.XPUB, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "hb": zmq.REP}
         self._sockets = {}
         for channel, kind in kinds.items():
             socket = self._sockets[channel] = context.socket(kind)
@@ -171,6 +175,7 @@ class Kernel:
         if (ready := os.environ.pop("KOWALSKI_READY", None)) is not None:
             os.write(int(ready), b"ready")
             os.close(int(ready))
+            self._sockets["iopub"].recv()  # whoever has started us listens: what is published from now on is heard
         while True:
             if self._output is None:
                 poller.register(self._sockets["shell"], zmq.POLLIN)

@@ -80,7 +80,10 @@ class Relay:
         signal.set_wakeup_fd(wake.fileno())
         self._keep = wake
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        # A write past the limit stays an error; `subprocess` would let it be the end, as a closed pipe shall be.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, restore_signals=False)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.signal(signal.SIGINT, lambda *_: self._child.send_signal(signal.SIGINT))
 
     def run(self) -> None:

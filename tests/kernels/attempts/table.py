@@ -253,8 +253,8 @@ ESCAPES: tuple[Attempt, ...] = (*_files(), *_network(), *_processes(), *_calls()
 class Excess:
     """An attempt to use something up; it may be the end of its kernel.
 
-    `most` is how many of it there may be. After `seconds` it is stopped, if nothing else has. The `last` of a kernel
-    leaves it with nothing that the next attempt could use up.
+    `most` is how many of it there may be. After `seconds` it is stopped, if nothing else has. Where it is `harmless`
+    the kernel is there afterwards. The `last` of a kernel leaves it with nothing that the next attempt could use up.
     """
 
     name: str
@@ -262,30 +262,34 @@ class Excess:
     words: tuple[str, ...] = ()
     most: int = 0
     seconds: float = 4
+    harmless: bool = False
     last: bool = False
 
 
 EXCESSES: tuple[Excess, ...] = (
-    Excess("file descriptors", "use_descriptors", most=1024),
-    Excess("the system's memory, in pipes", "use_pipes", most=512),
-    Excess("leave processes behind", "leave_behind", most=0),
+    Excess("file descriptors", "use_descriptors", most=1024, harmless=True),
+    Excess("the system's memory, in pipes", "use_pipes", most=512, harmless=True),
+    Excess("leave processes behind", "leave_behind", most=0, harmless=True),
+    Excess("the disk, in shared memory", "use_disk", ("/dev/shm",), most=64, harmless=True),
+    Excess("the disk, in its own folder", "use_disk", ("/tmp/work",), most=64, harmless=True),
+    Excess("a file of 16 TB", "use_a_huge_file", most=0, harmless=True),
     Excess("the depth of folders", "use_depth", most=100_000, seconds=2),
-    Excess("the disk, in shared memory", "use_disk", ("/dev/shm",), most=64),
-    Excess("the disk, in its own folder", "use_disk", ("/tmp/work",), most=64),
     Excess("time", "use_time", seconds=1),
     Excess("output", "use_output", seconds=1),
     Excess("time, by many processes", "use_time_by_many", seconds=1, last=True),
-    Excess("patience: no interrupt stops it", "ignore_all", seconds=1),
-    Excess("a file of 16 TB", "use_a_huge_file", most=0),
-    Excess("kill all there is", "kill_all", last=True),
-    Excess("inodes", "use_inodes", ("/tmp/work",), most=300_000, last=True),
-    Excess("inodes of shared memory", "use_inodes", ("/dev/shm",), most=300_000, last=True),
     Excess("the stack", "use_stack", seconds=2),
     Excess("memory, by one process", "use_memory"),
     Excess("memory, by many processes that keep their limits", "use_memory_by_many", seconds=3, last=True),
+    Excess("patience: no interrupt stops it", "ignore_all", seconds=1),
+    Excess("kill all there is", "kill_all", last=True),
+    Excess("inodes", "use_inodes", ("/tmp/work",), most=300_000, last=True),
+    Excess("inodes of shared memory", "use_inodes", ("/dev/shm",), most=300_000, last=True),
     Excess("threads", "use_threads", most=120, last=True),
     Excess("processes", "use_processes", most=120, seconds=2, last=True),
 )
+
+BEGUN = "begun"
+"""What an attempt of a language whose code is compiled first says when it begins."""
 
 FILES: Mapping[str, str] = {
     "python": "ways.py",
@@ -294,6 +298,9 @@ FILES: Mapping[str, str] = {
     "javascript": "ways.js",
     "bash": "ways.sh",
 }
+
+
+_BEGINNINGS = {"rust": f'println!("{BEGUN}"); ', "java": f'System.out.println("{BEGUN}"); '}
 
 
 @cache
@@ -309,9 +316,10 @@ def words_for(language: str, wanted: Collection[str] = ()) -> str:
         return head + escapes
     pieces = re.split(r"\n\n+(?=[a-z#@])", excesses.strip())
     defined = {name: piece for piece in pieces for name in re.findall(r"^(?:\w+ )*(\w+)\(", piece, re.MULTILINE)}
-    texts = [defined[way] for way in wanted]
-    needed = [piece for name, piece in defined.items() if any(re.search(rf"\b{name}\b", text) for text in texts)]
-    return "\n\n".join([head, *dict.fromkeys(needed)])
+    needed = {*wanted}
+    while more := {name for name in defined if any(re.search(rf"\b{name}\b", defined[way]) for way in needed)} - needed:
+        needed |= more
+    return "\n\n".join([head, *dict.fromkeys(piece for name, piece in defined.items() if name in needed)])
 
 
 @cache
@@ -331,7 +339,7 @@ def call(language: str, way: str, words: tuple[str, ...], number: int | None = N
         arguments = f"&[{arguments}]"
     made = f"{way}({arguments})"
     if number is None:
-        return f"{made};"
+        return f"{_BEGINNINGS.get(language, '')}{made};"
     waited = "await " if language == "javascript" else ""
     return f'report("{number}", {waited}{made});'
 

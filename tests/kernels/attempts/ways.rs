@@ -16,6 +16,7 @@ unsafe extern "C" {
     fn kill(process: i32, signal: i32) -> i32;
     fn setsid() -> i32;
     fn pause() -> i32;
+    fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
 }
 
 fn report(number: &str, said: String) {
@@ -179,10 +180,24 @@ fn try_crowd(path: &str, number: &str) -> String {
 
 // -- using everything up --
 
-fn use_memory() {
+// In a process of its own, whose end leaves the kernel what it has compiled.
+fn alone(way: fn()) {
+    match unsafe { fork() } {
+        0 => {
+            way();
+            std::process::exit(0)
+        }
+        child => unsafe { waitpid(child, std::ptr::null_mut(), 0) },
+    };
+    println!("made 0");
+}
+
+fn hoard() {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
     loop { hoard.push(vec![1; 1 << 26]); }
 }
+
+fn use_memory() { alone(hoard); }
 
 fn use_memory_by_many() {
     for _ in 0..20 {
@@ -226,6 +241,7 @@ fn use_disk(folder: &str) {
     let mut made = 0;
     let _ = fill(folder, &mut made);
     println!("made {}", made >> 20);
+    for number in 0..64 { let _ = fs::remove_file(format!("{}/fill-{}", folder, number)); } // the compiler needs room
 }
 
 fn use_inodes(folder: &str) {
@@ -265,7 +281,9 @@ fn use_a_huge_file() {
 #[allow(unconditional_recursion)]
 fn deeper(value: usize) -> usize { std::hint::black_box(deeper(value + 1)) + 1 }
 
-fn use_stack() { println!("{}", deeper(0)); }
+fn deepest() { println!("{}", deeper(0)); }
+
+fn use_stack() { alone(deepest); }
 
 fn use_time() { loop { std::hint::spin_loop(); } }
 
