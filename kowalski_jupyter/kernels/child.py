@@ -26,6 +26,7 @@ from .outcome import cause_of_death, last_outputs, output_of
 from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
 from .sandbox import DATA, FILES, FOLDER, PRELUDE, Mount, Python
+from .scope import Scope
 from .watch import Watch
 from .zygote import Zygote
 
@@ -66,6 +67,7 @@ class ChildKernel:
         *,
         context: zmq.Context[zmq.Socket[bytes]],
         limits: Limits,
+        scope: Scope,
         python: str,
         unsandboxed: bool,
         items: Sequence[DataItem],
@@ -75,6 +77,7 @@ class ChildKernel:
         self._data = folder
         self._context = context
         self._limits = limits
+        self._scope = scope
         self._unsandboxed = unsandboxed
         self._python = python
         self._access = access
@@ -141,6 +144,7 @@ class ChildKernel:
             net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
+        self._provisioner.scope = self._scope
         self._provisioner.zygote = zygote if zygote and zygote.shows(self._mounts) else None
         try:
             options = await self._provisioner.pre_launch()

@@ -27,6 +27,7 @@ from .outcome import output_of
 from .pipes import read_to_end
 from .provisioner import SandboxProvisioner
 from .sandbox import DATA, FOLDER, Mount, Python
+from .scope import Scope
 from .zygote import Zygote
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -47,6 +48,7 @@ class ForeignKernel(ChildKernel):
         installed: Installed,
         context: zmq.Context[zmq.Socket[bytes]],
         limits: Limits,
+        scope: Scope,
         python: str,
         unsandboxed: bool,
         items: Sequence[DataItem],
@@ -57,6 +59,7 @@ class ForeignKernel(ChildKernel):
             folder,
             context=context,
             limits=limits,
+            scope=scope,
             python=python,
             unsandboxed=unsandboxed,
             items=items,
@@ -94,6 +97,7 @@ class ForeignKernel(ChildKernel):
             net=self._access.net,
             unsandboxed=self._unsandboxed,
         )
+        self._provisioner.scope = self._scope
         self._provisioner.zygote = zygote if zygote and zygote.shows(self._provisioner.mounts) else None
         seconds = self._kind.seconds_to_start
         try:

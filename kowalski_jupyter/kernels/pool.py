@@ -24,6 +24,7 @@ from .installed import Available, find
 from .languages import LANGUAGES
 from .provisioner import PREFIX
 from .sandbox import Bubblewrap, Python
+from .scope import Scope
 from .spares import Spares
 from .zygote import Zygote, supported
 
@@ -78,6 +79,7 @@ class KernelPool:
         self._available = Available(self._chosen)
         self._closed = False
         self._zygote: Zygote | None = None
+        self._scope = Scope()
         self._forks_left = _FAILED_FORKS if forks and not unsandboxed and supported() else 0
 
     def check(self) -> None:
@@ -133,6 +135,7 @@ class KernelPool:
             await self._zygote.close()
         await asyncio.gather(*closing)
         await asyncio.gather(*(kernel.close() for kernel in [*self._kernels]))
+        await self._scope.close()
         if self._context is not None:
             self._context.term()
             self._context = None
@@ -166,6 +169,7 @@ class KernelPool:
             if dead is not None:
                 await dead.close()
         await zygote.start()
+        await self._scope.admit(zygote.process)
         await self._started(kernel, zygote)
         self._forks_left = _FAILED_FORKS
         return kernel
@@ -199,9 +203,12 @@ class KernelPool:
             cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
+            if not self._unsandboxed:
+                self._scope.start()
         return {
             "context": self._context,
             "limits": self._limits,
+            "scope": self._scope,
             "python": self._python,
             "unsandboxed": self._unsandboxed,
             "on_closed": self._kernels.discard,
