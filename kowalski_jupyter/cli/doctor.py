@@ -21,6 +21,7 @@ from kowalski_jupyter.kernels.base import CLOSED, KernelError
 from kowalski_jupyter.kernels.installed import find
 from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
+from kowalski_jupyter.kernels.scope import tried
 from kowalski_jupyter.models.discover import ModelSettings, survey
 from kowalski_jupyter.models.found import Found
 from kowalski_jupyter.service.config import Kowalski
@@ -48,12 +49,14 @@ def examine(config: Kowalski | None = None) -> list[Check]:
     config = config or Kowalski()
     with ThreadPoolExecutor(1) as aside:  # a notebook's own thread already runs an event loop
         snapshot, found = aside.submit(asyncio.run, _look(config)).result()
+        group = aside.submit(asyncio.run, tried()).result()
     return [
         *_models(found),
         *_devices(snapshot),
         _kernel(),
         *_other_kernels(config),
         _sandbox(),
+        _limits(group),
         _browser_extension(),
         _server_extension(),
     ]
@@ -128,6 +131,18 @@ def _sandbox() -> Check:
         return Check("sandbox", ok=True, detail=description(CLOSED))
     except KernelError as error:
         return Check("sandbox", ok=False, detail="no sandbox", fix=str(error))
+
+
+def _limits(group: Path | None) -> Check:
+    if group is not None:
+        return Check("limits", ok=True, detail=f"each kernel as a whole, by a control group in {group.parent}")
+    return Check(
+        "limits",
+        ok=False,
+        detail="each process of a kernel, and what all use together is added up ten times a second: no control group",
+        fix="start Jupyter from a login session (XDG_RUNTIME_DIR set) of a system with systemd and cgroup2",
+        needed=False,
+    )
 
 
 def _browser_extension() -> Check:

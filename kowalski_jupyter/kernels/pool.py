@@ -25,6 +25,7 @@ from .process import KernelProcess, Setup
 from .provisioner import PREFIX
 from .python import PythonKernel
 from .sandbox import Bubblewrap, Mount, Python
+from .scope import Scope
 from .spares import Spares
 from .zygote import Zygote, supported
 
@@ -81,6 +82,7 @@ class KernelPool:
         self._available = Available(self._chosen)
         self._closed = False
         self._zygote: Zygote | None = None
+        self._scope = Scope()
         self._forks_left = _FAILED_FORKS if forks and not unsandboxed and supported() else 0
 
     def check(self) -> None:
@@ -139,6 +141,7 @@ class KernelPool:
             await self._zygote.close()
         await asyncio.gather(*closing)
         await asyncio.gather(*(kernel.close() for kernel in [*self._kernels]))
+        await self._scope.close()
         if self._context is not None:
             self._context.term()
             self._context = None
@@ -181,6 +184,7 @@ class KernelPool:
             if dead is not None:
                 await dead.close()
         await zygote.start()
+        await self._scope.admit(zygote.process)
         process = await self._process(mounts, zygote)
         try:
             if process.forks:
@@ -216,7 +220,9 @@ class KernelPool:
             cgroup.sweep()
             sweep(self._root, f"{PREFIX}*")
             sweep(Path(tempfile.gettempdir()), f"{PREFIX}*")
-        return Setup(self._context, self._limits, self._python, self._unsandboxed)
+            if not self._unsandboxed:
+                self._scope.start()
+        return Setup(self._context, self._limits, self._scope, self._python, self._unsandboxed)
 
     async def _started(self, kernel: ChildKernel, make: Make) -> None:
         self._kernels.add(kernel)

@@ -17,6 +17,7 @@ from .handover import DataFolder
 from .outcome import cause_of_death
 from .provisioner import SandboxProvisioner
 from .sandbox import Mount, Python
+from .scope import Scope
 from .watch import Watch
 from .zygote import Zygote
 
@@ -32,6 +33,7 @@ class Setup:
 
     context: zmq.Context[zmq.Socket[bytes]]
     limits: Limits
+    scope: Scope
     python: str
     unsandboxed: bool
 
@@ -55,6 +57,7 @@ class KernelProcess:
             net=net,
             unsandboxed=setup.unsandboxed,
         )
+        self.provisioner.scope = setup.scope
         if zygote is not None and zygote.shows(self.provisioner.mounts):
             self.provisioner.zygote = zygote
         self._socket: socket.socket | None = None

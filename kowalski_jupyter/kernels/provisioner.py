@@ -31,6 +31,7 @@ from .cgroup import Cgroup
 from .folders import OwnedFolder
 from .pipes import read_to_end
 from .sandbox import FOLDER, HOST, PRELUDE, SOCKETS, Bubblewrap, Mount, Python, environment
+from .scope import Scope
 from .zygote import HOLDER, INFO, Fork, Zygote
 
 PREFIX = "kowalski-"
@@ -55,6 +56,8 @@ class SandboxProvisioner(LocalProvisioner):
     net: bool = cast("bool", Bool(default_value=False, help="Share the host's network."))
     zygote: Zygote | None = None
     """What to fork the kernel from. Its command line has to be ``python -I PROGRAM …`` then."""
+    scope: Scope | None = None
+    """Where a control group may be made before one is looked for elsewhere."""
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))
 
     folder: Path
@@ -137,7 +140,8 @@ class SandboxProvisioner(LocalProvisioner):
 
     def _confine(self, python: Python) -> functools.partial[list[str]]:
         """Make the control group, and return what makes the sandbox's command line."""
-        self.cgroup = Cgroup.create(self.limits)
+        starter = self.zygote.process if self.zygote else os.getpid()
+        self.cgroup = Cgroup.create(self.limits, self.scope.place(starter) if self.scope else None)
         mounts = [Mount(self.folder, FOLDER), *self.mounts]
         command = Bubblewrap.find().command
         return functools.partial(command, python=python, mounts=mounts, limits=self.limits, net=self.net)
@@ -151,6 +155,11 @@ class SandboxProvisioner(LocalProvisioner):
             self.inside = first
         except (ValueError, KeyError, OSError) as error:
             raise KernelError(f"The sandbox did not start. {await self.last_words()}".strip()) from error
+        if self.cgroup is not None and self.zygote is None and not self.cgroup.holds(first):
+            self.cgroup.remove()
+            self.cgroup = None
+            if self.scope is not None:
+                self.scope.give_up()
         self.connection_info = cast(
             "KernelConnectionInfo", {**self.connection_info, "ip": f"/proc/{first}/root{SOCKETS}"}
         )

@@ -102,6 +102,8 @@ class Zygote:
         self._requests: socket.socket | None = None
         self._inside: int | None = None
         self._root = ""
+        self.process = 0
+        """Its process id, once it is started."""
 
     async def start(self) -> None:
         """Start the process, once, and wait until it can fork.
@@ -213,6 +215,7 @@ class Zygote:
                 theirs.close()
             first = json.loads(await read_to_end(reader))["child-pid"]
             self._inside = os.pidfd_open(first)
+            self.process = first
             self._root = f"/proc/{first}/root{HOST}"
             async with asyncio.timeout(START_SECONDS):
                 if not await asyncio.get_running_loop().sock_recv(ours, 16):

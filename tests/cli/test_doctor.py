@@ -9,6 +9,8 @@ import pytest
 
 from kowalski_jupyter.cli import main
 from kowalski_jupyter.cli.doctor import Check, examine, report
+from kowalski_jupyter.kernels.base import Limits
+from kowalski_jupyter.kernels.cgroup import Cgroup
 from kowalski_jupyter.service.config import Kowalski
 from tests.support.scripted_server import ScriptedServer
 from tests.support.simulated import simulated
@@ -37,6 +39,22 @@ def test_without_a_sandbox_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatc
 
     assert not sandbox.ok
     assert "bubblewrap" in sandbox.fix
+
+
+@pytest.mark.usefixtures("bare")
+def test_it_says_what_bounds_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    if group := Cgroup.create(Limits()):
+        assert group.remove()
+    (limits,) = [check for check in examine(Kowalski(embedded=False)) if check.name == "limits"]
+
+    assert limits.ok == (group is not None)
+    assert str(group.folder.parent if group else "added up") in limits.detail
+
+    monkeypatch.setattr(Cgroup, "create", lambda *_: None)
+    (limits,) = [check for check in examine(Kowalski(embedded=False)) if check.name == "limits"]
+
+    assert not limits.ok
+    assert "added up" in limits.detail
 
 
 def test_a_server_that_answers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ if os.fork() == 0:
 def counting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Say who counts: a control group, where one can be had, or nobody but the service."""
     if request.param == "added up":
-        monkeypatch.setattr(Cgroup, "create", lambda _limits: None)
+        monkeypatch.setattr(Cgroup, "create", lambda *_: None)
     elif (group := Cgroup.create(LIMITS)) is None:
         pytest.skip("no control group can be had here")
     else:
