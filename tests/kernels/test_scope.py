@@ -57,7 +57,7 @@ async def go_without(root: Path, script: str) -> None:
     os.environ |= {"XDG_RUNTIME_DIR": str(runtime), "PATH": str(programs)}
     scope.SECONDS = 3600  # who waits for it comes too late
     async with opened(root) as session:
-        assert session.kernel._provisioner.cgroup is None  # type: ignore[attr-defined]
+        assert session.kernel._process.provisioner.cgroup is None  # type: ignore[attr-defined]
         assert await session.value("6 * 7") == "42"
     assert asked.exists() == bool(script)
     assert not psutil.Process().children(recursive=True)
@@ -169,7 +169,7 @@ async def _look(root: Path) -> dict[str, Any]:
     async with opened(root / "cold", forks=False) as session:
         group = await _grouped(session)
         found["cold"] = str(group.folder)
-        found["entered"] = _group(session.kernel._provisioner.inside)  # type: ignore[attr-defined]
+        found["entered"] = _group(session.kernel._process.provisioner.inside)  # type: ignore[attr-defined]
         await asyncio.to_thread(subprocess.run, ["systemctl", "--user", "stop", group.folder.parent.name], check=True)
         found["stopped"] = (await session("1")).status
         found["after a stop"] = await _again(session)
@@ -201,13 +201,13 @@ async def _grouped(session: Session) -> Any:
     """Give a session a kernel that was started after there was a scope, and return the kernel's group."""
     await session.pool._scope.started()
     await _again(session)
-    return session.kernel._provisioner.cgroup  # type: ignore[attr-defined]
+    return session.kernel._process.provisioner.cgroup  # type: ignore[attr-defined]
 
 
 async def _again(session: Session) -> list[str]:
     """Give a session another kernel, and return its group and how a cell ends there."""
     session.kernel = await session.pool.acquire("python", data=(), calls=FakeRun())
-    group = session.kernel._provisioner.cgroup  # type: ignore[attr-defined]
+    group = session.kernel._process.provisioner.cgroup  # type: ignore[attr-defined]
     return [str(group.folder if group else ""), (await session("1")).status]
 
 
