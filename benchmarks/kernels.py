@@ -34,9 +34,9 @@ Values = dict[str, dict[str, list[float]]]
 WAYS = ("plain", "cold", "fork", "first", "spare")
 HELLO = {
     "python": "print(6 * 7)",
-    "rust": 'println!("{}", 6 * 7);',
+    "rust": "6 * 7",  # what is printed may come after the end of the cell
     "java": "System.out.println(6 * 7)",
-    "javascript": "6 * 7",  # what it logs may come after the end of the cell
+    "javascript": "6 * 7",  # as well
     "bash": "echo $((6 * 7))",
 }
 FORKED = ("python", "bash")
