@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -247,27 +247,35 @@ async def exceeded(language: str, root: Path) -> None:
             groups.append([])
     with baits(root) as bait, patch.object(watch, "MOST_FILES", FILES):
         async with opened(root / "other") as other:
+            one_cell = asyncio.Lock()
+
+            async def unharmed() -> None:
+                bait.check()
+                async with one_cell:
+                    assert await other.value("llm_query('still there')") == "'reply to still there'"
 
             async def lane() -> None:
                 while groups:
                     left = groups.pop(0)
                     while left:
-                        left = await _exceed_in_turn(language, root / f"{left[0].way}-{len(groups)}", bait, left)
-                        assert await other.value("llm_query('still there')") == "'reply to still there'"
+                        place = root / f"{left[0].way}-{len(groups)}"
+                        async with trying(place, language, bait, {excess.way for excess in left}) as session:
+                            left = await _exceed_in_turn(session, left, unharmed)
 
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(LANES):
                     lanes.create_task(lane())
 
 
-async def _exceed_in_turn(language: str, root: Path, bait: Baits, excesses: Sequence[Excess]) -> list[Excess]:
+async def _exceed_in_turn(
+    session: Session, excesses: Sequence[Excess], unharmed: Callable[[], Awaitable[None]]
+) -> list[Excess]:
     """Try in one kernel for as long as it lives; return what is left for another."""
     left = [*excesses]
-    async with trying(root, language, bait, {excess.way for excess in left}) as session:
-        while left and session.kernel.alive:  # type: ignore[attr-defined]
-            excess = left.pop(0)
-            await _exceed(session, excess)
-            bait.check()
+    while left and session.kernel.alive:  # type: ignore[attr-defined]
+        excess = left.pop(0)
+        await _exceed(session, excess)
+        await unharmed()
     return left
 
 
