@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from kowalski_jupyter.api.progress import Meter, Progress
@@ -20,6 +20,9 @@ C = TypeVar("C")
 
 MOST_PARALLEL: Final = 50
 """Tasks of a batch that may go on at a time."""
+
+_LOOK_SECONDS: Final = 0.2
+"""How often to look whether there was a Ctrl+C: one that comes just before the wait begins does not end it."""
 
 
 def read_task(task: Task) -> tuple[str, dict[str, Any]]:
@@ -80,7 +83,10 @@ def run_all(
     try:
         while True:
             try:
-                progress = news.get()
+                try:
+                    progress = news.get(timeout=_LOOK_SECONDS)
+                except Empty:
+                    continue
             except KeyboardInterrupt as error:
                 if interrupt is not None:
                     raise
