@@ -100,7 +100,6 @@ class Zygote:
         self._started: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
-        self._inside: int | None = None
         self._root = ""
         self.process = 0
         """Its process id, once it is started."""
@@ -174,15 +173,10 @@ class Zygote:
         if self._requests is not None:
             self._requests.close()
             self._requests = None
-        if self._inside is not None:
+        if self._process is not None and self.alive:
+            # The whole group at once, guards as well: one by one they leave behind what bubblewrap has not finished.
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._inside, signal.SIGKILL)
-            os.close(self._inside)
-            self._inside = None
-        elif self._process is not None:
-            # Bubblewrap's child, before it has been told who it is, would outlive it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self.process or self._process.pid, signal.SIGKILL)
         while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110 - some milliseconds
             await asyncio.sleep(0.005)
 
@@ -214,7 +208,6 @@ class Zygote:
                 os.close(writer)
                 theirs.close()
             first = json.loads(await read_to_end(reader))["child-pid"]
-            self._inside = os.pidfd_open(first)
             self.process = first
             self._root = f"/proc/{first}/root{HOST}"
             async with asyncio.timeout(START_SECONDS):

@@ -18,9 +18,15 @@ def _group_names() -> set[str]:
     return {name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names if name.startswith(own)}
 
 
+def _names(process: psutil.Process, folder: Path) -> bool:
+    """Whether something in the folder is named by a process whose parent may be gone."""
+    return any(str(folder) in word for word in process.info["cmdline"] or ())
+
+
 def _left_over(folder: Path) -> dict[str, object]:
     process = psutil.Process()
     return {
+        "orphans": {found.pid for found in psutil.process_iter(["cmdline"]) if _names(found, folder)},
         "processes": {child.pid for child in process.children(recursive=True)},
         "sockets": len([c for c in process.net_connections("unix") if "kowalski" in str(c.laddr)]),
         "folders": {path.name for path in folder.iterdir()},

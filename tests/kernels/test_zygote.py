@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kowalski_jupyter.kernels.base import KernelError
 from kowalski_jupyter.kernels.child import ChildKernel
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.sandbox import Mount, Python
@@ -236,3 +237,21 @@ def test_a_disk_that_was_mounted_after_the_zygotes_start(root: Path, tmp_path: P
     line = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout == "[PosixPath('/data/disk/disk/there')]\n", done.stderr
+
+
+def test_closing_while_sandboxes_are_made_leaves_nothing(root: Path) -> None:
+    """Whenever it comes: what bubblewrap has not finished yet does not end with bubblewrap itself."""
+
+    async def scenario() -> None:
+        for number in range(10):
+            pool = KernelPool(root / str(number), spares=0)
+            try:
+                await (await pool.acquire("python", data=(), calls=FakeRun())).close()
+                starts = [asyncio.create_task(pool.acquire("python", data=(), calls=FakeRun())) for _ in range(3)]
+                await asyncio.sleep(0.003 * number)
+            finally:
+                await pool.close()
+            ended = await asyncio.gather(*starts, return_exceptions=True)
+            assert all(isinstance(each, KernelError) or not each.alive for each in ended)  # type: ignore[union-attr]
+
+    asyncio.run(scenario())
