@@ -50,6 +50,8 @@ class Dialogue:
         """Ask until an answer comes on both ways: a subscription takes effect some time after it is made."""
         if self._socket is not None:
             await asyncio.get_running_loop().create_unix_connection(lambda: self._line, sock=self._socket)
+            if self._over:  # closed meanwhile
+                self._line.close()
         while not self._listening.is_set() and not self._over:
             await self.ask("kernel_info_request", {})
             with contextlib.suppress(TimeoutError):
@@ -86,8 +88,6 @@ class Dialogue:
         """Close the sockets."""
         self._over = True
         self._line.close()
-        if self._socket is not None:
-            self._socket.close()
         self._client.close()
 
     def _reply_to(self, request: str) -> asyncio.Future[Content]:

@@ -103,17 +103,25 @@ class KernelProcess:
             KernelError: the sandbox did not start.
         """
         self._on_end = on_end
-        self._socket, other = socket.socketpair()
-        self._socket.setblocking(False)
-        with other:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            with theirs:
+                if self._watcher is None:
+                    await self.provisioner.pre_launch()
+                line = command(theirs.fileno())
+                info = await self.provisioner.launch_kernel(line, pass_fds=(theirs.fileno(),), stderr=-1)
             if self._watcher is None:
-                await self.provisioner.pre_launch()
-            command_line = command(other.fileno())
-            info = await self.provisioner.launch_kernel(command_line, pass_fds=(other.fileno(),), stderr=-1)
-        if self._watcher is None:
-            self._watcher = asyncio.create_task(self._await_end())
-        if not await asyncio.get_running_loop().sock_recv(self._socket, len(_READY)):
-            await self._watcher
+                self._watcher = asyncio.create_task(self._await_end())
+            if not await asyncio.get_running_loop().sock_recv(ours, len(_READY)):
+                await self._watcher
+        except BaseException:
+            ours.close()
+            raise
+        if self.alive:
+            self._socket = ours
+        else:
+            ours.close()
         return info
 
     def hand_over_socket(self) -> socket.socket:

@@ -222,10 +222,9 @@ class SandboxProvisioner(LocalProvisioner):
 
     async def last_words(self) -> str:
         """Return the end of what a process that is gone wrote to its error output: why it did not start."""
-        if self.process is None or self.process.stderr is None:
-            return ""
-        os.set_blocking(self.process.stderr.fileno(), False)
-        self._errors += self.process.stderr.read(1 << 16) or b""
+        if self.process is not None and self.process.stderr is not None and not self.process.stderr.closed:
+            os.set_blocking(self.process.stderr.fileno(), False)
+            self._errors += self.process.stderr.read(1 << 16) or b""
         return self._errors[-_ERRORS_KEPT:].decode(errors="replace").strip()
 
     def drain(self) -> None:

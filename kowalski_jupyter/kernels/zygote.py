@@ -84,7 +84,10 @@ class Fork:
         """Return the exit status (minus the signal, if one ended it), or None as long as it is alive."""
         with contextlib.suppress(BlockingIOError):
             while self._code is None:
-                piece = self._guard.recv(16)
+                try:
+                    piece = self._guard.recv(16)
+                except ConnectionResetError:  # it was killed before it had read its order
+                    piece = b""
                 self._report += piece
                 if not piece:  # a guard that was killed has told nothing, and its kernel is killed with it
                     self._code = int(self._report or -signal.SIGKILL)
