@@ -59,14 +59,15 @@ class EventLog:
         try:
             while True:
                 news.clear()
-                if len(self.events) > after:
-                    batch = self.events[after:]
-                    after = len(self.events)
+                known = len(self.events)
+                if known > after:
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                    batch, after = self.events[after:known], known
                     yield batch
                     continue
                 if self.finished:
                     return
                 await news.wait()
-                await asyncio.sleep(0)
         finally:
             self._waiting.discard(news)

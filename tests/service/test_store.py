@@ -129,9 +129,16 @@ def test_the_file_and_its_folder_are_the_users_alone(own_store: Path) -> None:
     assert stat.S_IMODE(own_store.parent.stat().st_mode) == 0o700
 
 
+async def two_rounds() -> None:
+    """Wait as long as whoever follows a run."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 def test_what_was_paid_for_is_written_before_anybody_is_told(own_store: Path) -> None:
     async def work(store: RunStore) -> None:
         run = ToyRun(store, "r-1")
+        following = run.log.follow()
         other = sqlite3.connect(own_store)
         for event in (
             ev.TurnStarted(1),
@@ -145,11 +152,12 @@ def test_what_was_paid_for_is_written_before_anybody_is_told(own_store: Path) ->
             ev.RunFinished("done", "", 1.0),
         ):
             run.log.append(event)
-            await asyncio.sleep(0)  # as everybody does who is told of it
+            assert (await anext(following))[-1] is event
             if not isinstance(event, ev.TurnStarted | ev.CellStarted | ev.SubcallStarted):
                 ((count,),) = other.execute("SELECT count(*) FROM events")
                 assert count == len(run.log.events)
         other.close()
+        await following.aclose()
 
     use(own_store, work)
 
@@ -176,7 +184,7 @@ def test_replies_are_found_by_key_and_failed_ones_are_not_kept(own_store: Path) 
         run.log.append(ev.SubcallFinished(9, "", "it broke", 0.1))
         run.log.append(ev.SubcallStarted("1.1", 10, "m", "p", key="known"))
         run.log.append(ev.SubcallFinished(10, "old", "", 0.0, remembered=True))
-        await asyncio.sleep(0)
+        await two_rounds()
         assert dict(store.replies) == {"r-1-1": "reply 1"}
         assert store.replies.get("bad") is None
         assert len(store.replies) == 1
@@ -311,7 +319,7 @@ def test_a_full_disk_is_told_once_and_what_is_missing_is_written_when_there_is_r
         try:
             for number in range(1, 6):
                 run.turn(number, "x" * 10_000)
-            await asyncio.sleep(0)
+            await two_rounds()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         deadline = time.monotonic() + 10

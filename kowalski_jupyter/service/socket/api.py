@@ -17,6 +17,7 @@ from tornado.web import Application, RequestHandler
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.kernels.folders import OwnedFolder
+from kowalski_jupyter.rlm.events import RunFinished
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
@@ -50,7 +51,7 @@ class _Streaming(Handler):
         try:
             await self.flush()
             async for batch in live.log.follow(after):
-                if live.log.finished:  # it goes with the stream's end, in one piece
+                if isinstance(batch[-1], RunFinished):  # it goes with the stream's end, in one piece
                     self.write(batch_line(live.id, batch, live.answer))
                     continue
                 self.write(batch_line(live.id, batch, None))
