@@ -42,16 +42,16 @@ class Dialogue:
         self._listening = asyncio.Event()
         self._over = False
         self._socket = line
-        self._line = Line(self._on_message, on_nonsense)
+        self._line = Line(self._on_message, on_nonsense) if line else None
         channels = ("control", "iopub") if line else ("shell", "control", "iopub")
         self._client = KernelClient(context, info, channels, self._on_message)
 
     async def greet(self) -> None:
         """Ask until an answer comes on both ways: a subscription takes effect some time after it is made."""
-        if self._socket is not None:
-            await asyncio.get_running_loop().create_unix_connection(lambda: self._line, sock=self._socket)
+        if (line := self._line) is not None:
+            await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=self._socket)
             if self._over:  # closed meanwhile
-                self._line.close()
+                line.close()
         while not self._listening.is_set() and not self._over:
             await self.ask("kernel_info_request", {})
             with contextlib.suppress(TimeoutError):
@@ -63,7 +63,7 @@ class Dialogue:
 
     def send(self, message_type: str, content: Content) -> str:
         """Send a request whose reply nobody waits for here; return its id."""
-        if self._socket is not None:
+        if self._line is not None:
             return self._line.send(message_type, content)
         return self._client.send("shell", message_type, content)
 
@@ -87,7 +87,8 @@ class Dialogue:
     def close(self) -> None:
         """Close the sockets."""
         self._over = True
-        self._line.close()
+        if self._line is not None:
+            self._line.close()
         self._client.close()
 
     def _reply_to(self, request: str) -> asyncio.Future[Content]:

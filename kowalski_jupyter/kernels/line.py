@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .client import OnMessage
+from .prelude.lines import Lines, encoded
 
 _LONGEST = 4 << 20
 """Bytes of a reply; prelude/output.py cuts what goes into one far below."""
@@ -26,15 +27,13 @@ class Line(asyncio.Protocol):
         self._on_nonsense = on_nonsense
         self._numbers = itertools.count(1)
         self._transport: asyncio.Transport | None = None
-        self._begun: list[bytes] = []
-        self._size = 0
+        self._lines = Lines()
 
     def send(self, message_type: str, content: Mapping[str, Any]) -> str:
         """Send a request and return its id. A kernel that is gone is sent nothing: its end is told to who waits."""
         name = str(next(self._numbers))
         if self._transport is not None and not self._transport.is_closing():
-            line = json.dumps({"id": name, "type": message_type, "content": content}, ensure_ascii=False)
-            self._transport.write(line.encode("utf-8", "replace") + b"\n")
+            self._transport.write(encoded({"id": name, "type": message_type, "content": content}) + b"\n")
         return name
 
     def close(self) -> None:
@@ -49,16 +48,11 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come of replies."""
-        self._begun.append(data)
-        self._size += len(data)
-        if b"\n" in data:
-            *lines, rest = b"".join(self._begun).split(b"\n")
-            self._begun, self._size = [rest], len(rest)
-            for line in lines:
-                if self._transport is None or self._transport.is_closing():
-                    return
-                self._take(line)
-        if self._size > _LONGEST:
+        for line in self._lines.feed(data):
+            if self._transport is None or self._transport.is_closing():
+                return
+            self._take(line)
+        if self._lines.size > _LONGEST:
             self._refuse()
 
     def _take(self, line: bytes) -> None:

@@ -35,11 +35,11 @@ async def value(kernel: ChildKernel, code: str) -> str:
     return "".join(outputs)
 
 
-def with_pool(root: Path, scenario: Callable[[KernelPool], Coroutine[None, None, None]]) -> None:
+def with_pool(root: Path, scenario: Callable[[KernelPool], Coroutine[None, None, None]], *, spares: int = 0) -> None:
     """Run `scenario` with a pool whose zygote has started."""
 
     async def run() -> None:
-        pool = KernelPool(root, spares=0)
+        pool = KernelPool(root, spares=spares)
         try:
             await (await pool.acquire("python", data=(), calls=FakeRun())).close()
             await scenario(pool)
@@ -159,41 +159,33 @@ def test_a_sandbox_waits_for_the_next_kernel(root: Path, language: str) -> None:
     if language != "python":
         need(language)
 
-    async def scenario() -> None:
-        pool = KernelPool(root, spares=1)
-        try:
-            await pool.ready()
-            spare = await pool.acquire("python", data=(), calls=FakeRun())
-            assert spare._process
-            before = {guard.pid for guard in zygote_process().children()}
-            kernel = await pool.acquire(language, data=(), calls=FakeRun())
-            assert kernel._process
-            inside = psutil.Process(kernel._process.provisioner.inside)
-            assert inside.parent().parent().pid in before
-            assert (await kernel.execute("echo", print)).status == ("error" if language == "python" else "ok")
-        finally:
-            await pool.close()
+    async def scenario(pool: KernelPool) -> None:
+        await pool.ready()
+        spare = await pool.acquire("python", data=(), calls=FakeRun())
+        assert spare._process
+        before = {guard.pid for guard in zygote_process().children()}
+        kernel = await pool.acquire(language, data=(), calls=FakeRun())
+        assert kernel._process
+        inside = psutil.Process(kernel._process.provisioner.inside)
+        assert inside.parent().parent().pid in before
+        assert (await kernel.execute("echo", print)).status == ("error" if language == "python" else "ok")
 
-    asyncio.run(scenario())
+    with_pool(root, scenario, spares=1)
 
 
 def test_a_sandbox_whose_fork_has_died_is_passed_over(root: Path) -> None:
-    async def scenario() -> None:
-        pool = KernelPool(root, spares=1)
-        try:
-            await pool.ready()
-            await pool.acquire("python", data=(), calls=FakeRun())
-            waiting = zygote_process().children()[-1]
-            fork = next(child for child in waiting.children(recursive=True) if child.name() == "kernel-to-be")
-            fork.kill()
-            await until(lambda: not waiting.is_running())
-            kernel = await pool.acquire("python", data=(), calls=FakeRun())
-            assert await value(kernel, "1 + 1") == "2"
-            await kernel.close()
-        finally:
-            await pool.close()
+    async def scenario(pool: KernelPool) -> None:
+        await pool.ready()
+        await pool.acquire("python", data=(), calls=FakeRun())
+        waiting = zygote_process().children()[-1]
+        fork = next(child for child in waiting.children(recursive=True) if child.name() == "kernel-to-be")
+        fork.kill()
+        await until(lambda: not waiting.is_running())
+        kernel = await pool.acquire("python", data=(), calls=FakeRun())
+        assert await value(kernel, "1 + 1") == "2"
+        await kernel.close()
 
-    asyncio.run(scenario())
+    with_pool(root, scenario, spares=1)
 
 
 def test_a_zygote_that_is_closed_forks_no_more(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from .lines import encoded
+
 VERSION = "5.3"
 """Of the protocol that is spoken here."""
 _DELIMITER = b"<IDS|MSG>"
 _NOTHING: Mapping[str, Any] = {}
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class BadMessageError(Exception):
@@ -56,7 +57,7 @@ class Messages:
             "date": datetime.now(UTC).isoformat(),
             "version": VERSION,
         }
-        parts = [_packed(part) for part in (header, parent, metadata, content)]
+        parts = [encoded(part) for part in (header, parent, metadata, content)]
         return name, [_DELIMITER, self._signature(parts), *parts]
 
     def read(self, frames: Sequence[bytes]) -> tuple[Sequence[bytes], dict[str, Any]]:
@@ -82,8 +83,3 @@ class Messages:
         signature = self._keyed.copy()
         signature.update(b"".join(parts))
         return signature.hexdigest().encode()
-
-
-def _packed(part: Mapping[str, Any]) -> bytes:
-    # "replace" is for lone surrogates, which Python strings may hold and other languages' may not.
-    return _encode(part).encode("utf-8", "replace")

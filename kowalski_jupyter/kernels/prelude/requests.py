@@ -15,12 +15,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
+from .lines import Lines, encoded
+
 Content = Mapping[str, Any]
 Answer = Callable[[Content], Content | Coroutine[Any, Any, Content]]
 """Called with a request. Returns the content of the reply, or what will."""
 
 _PIECE = 1 << 18
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Requests:
@@ -29,8 +30,8 @@ class Requests:
     def __init__(self, connection: socket.socket, answer: Answer) -> None:
         self._connection = connection
         self._answer = answer
-        self._begun: list[bytes] = []  # the line that has not ended yet
-        self._lines = deque[bytes]()
+        self._lines = Lines()
+        self._waiting = deque[bytes]()
         self._running: asyncio.Task[Content] | None = None
         # What one cell sets of context variables, the next one finds.
         self._context = contextvars.copy_context()
@@ -48,17 +49,13 @@ class Requests:
         if not piece:  # the service is gone, and this process will be in a moment
             asyncio.get_running_loop().remove_reader(self._connection)
             return
-        self._begun.append(piece)
-        if b"\n" in piece:
-            *lines, rest = b"".join(self._begun).split(b"\n")
-            self._begun = [rest]
-            self._lines.extend(lines)
-            self._take()
+        self._waiting.extend(self._lines.feed(piece))
+        self._take()
 
     def _take(self) -> None:
         """Answer what has come, up to a request whose answer takes its time."""
-        while self._lines and self._running is None:
-            request = json.loads(self._lines.popleft())
+        while self._waiting and self._running is None:
+            request = json.loads(self._waiting.popleft())
             content = self._answer(request)
             if isinstance(content, Coroutine):
                 self._running = asyncio.create_task(content, context=self._context)
@@ -74,5 +71,4 @@ class Requests:
 
 def reply_to(request: str, content: Content) -> bytes:
     """Return the line that answers the request of that id."""
-    # "replace" is for lone surrogates, which Python strings may hold and UTF-8 may not.
-    return _encode({"id": request, "content": content}).encode("utf-8", "replace") + b"\n"
+    return encoded({"id": request, "content": content}) + b"\n"
