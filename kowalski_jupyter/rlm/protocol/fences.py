@@ -91,7 +91,11 @@ class Layout:
     def take(self, text: str) -> None:
         """Take whole lines of prose."""
         blank: bool | None = None
-        for line in reversed(text.split("\n")[:-1]):
+        end = text.rfind("\n")
+        while end >= 0:  # from the last line on
+            start = text.rfind("\n", 0, end) + 1
+            line = text[start:end]
+            end = start - 1
             bare = line.strip()
             if blank is None and (not bare or line[0] not in " \t"):
                 blank = not bare
@@ -150,6 +154,8 @@ class Fence:
 
     def take(self, line: str) -> str | None:
         """Add a line. If it ends the block, return what stands behind the closing fence, which may be ""."""
+        if line == self.mark and not (self.strings and self.strings.quote):
+            return ""  # as nearly all end
         self._see_magic(line)
         end = self._end_in_plain(line) if self.strings is None else self._end_in_python(line, self.strings)
         if end is None:
