@@ -178,6 +178,11 @@ class Calls(Protocol):
     answered anew); for queries ``model``. The run refuses what it does not know.
     """
 
+    @property
+    def checks_answer(self) -> bool:
+        """Whether `final` may refuse an answer, so that code has to wait for its word."""
+        ...
+
     async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         """Answer one prompt: a text, or the JSON value that ``schema`` asks for.
 

@@ -77,6 +77,7 @@ class CallServer:
         self.final = False
         self.open = True
         self.waiting = 0
+        self.checks_answer = calls.checks_answer
         self._path = path
         self._calls = calls
         self._on_busy = on_busy
@@ -171,7 +172,7 @@ class CallServer:
                 ]
                 return Reply({"reply": items}, [answer.data for answer in answers if isinstance(answer, Value)])
             case "final":
-                return Reply({"reply": await self._take_final(value_of(request, payload))})
+                return Reply({"reply": await self.take_final(value_of(request, payload))})
             case "share":
                 await self._calls.share(valid(field(request, "name", str)), value_of(request, payload))
                 return Reply({"reply": True})
@@ -181,7 +182,8 @@ class CallServer:
             case other:
                 raise BadRequestError(f"there is no call {other!r}")
 
-    async def _take_final(self, value: Value) -> bool:
+    async def take_final(self, value: Value) -> bool:
+        """Hand the run an answer; return whether it counts."""
         if self.final:
             return False
         self.final = True  # from now on: another one may come while this one is taken

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .base import CellResult, CellStatus, Output
+from .base import CellResult, CellStatus, Output, Value
 from .deadline import Deadline
 from .outcome import last_outputs
+from .wire import answer_of
 
 OnOutput = Callable[[Output], None]
 
@@ -23,6 +24,7 @@ class Cell:
         deadline: the limit of `seconds`; `on_deadline` is called when it is reached.
         received: characters of output, for a kernel that counts them.
         stopped_by: why it was told to stop, if it was.
+        answer: the run's answer, if its code gave one that goes with the cell's end.
     """
 
     def __init__(self, request: str, on_output: OnOutput, seconds: float, on_deadline: Callable[[], None]) -> None:
@@ -32,6 +34,7 @@ class Cell:
         self.deadline = Deadline(seconds, on_deadline)
         self.received = 0
         self.stopped_by: CellStatus | None = None
+        self.answer: Value | None = None
         self._seconds = seconds
         self._started = time.monotonic()
         self._reply: Mapping[str, Any] | None = None
@@ -45,9 +48,14 @@ class Cell:
         return self._reply is not None and (self._idle or self._published == self._reply.get("published"))
 
     def take(self, channel: str, message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Take a message that belongs to the cell; return those that may carry its outputs."""
+        """Take a message that belongs to the cell; return those that may carry its outputs.
+
+        Raises:
+            BadRequestError: it carries an answer that is none.
+        """
         outputs = []
         if channel == "shell":
+            self.answer = answer_of(message["content"])
             self._reply = message["content"]
         elif channel == "iopub" and message["msg_type"] == "status":
             self._idle = message["content"].get("execution_state") == "idle"

@@ -17,6 +17,7 @@ from .handover import DataFolder, mounts
 from .outcome import output_of
 from .process import CLOSED, KernelProcess, Setup
 from .sandbox import FOLDER, Mount
+from .wire import BadRequestError
 
 POLITE_SECONDS = 2.0
 """How long an interrupted cell may take to stop before its kernel is killed."""
@@ -230,12 +231,20 @@ class ChildKernel(ABC):
             self._calls.stop()
             self._stop_cell("interrupted")
             raise
+        if cell.answer is not None:
+            await self._calls.take_final(cell.answer)
         return cell.result(self._death, final=self._calls.final)
 
     def _on_message(self, channel: str, message: dict[str, Any]) -> None:
         if (cell := self._cell) is None or message["parent_header"].get("msg_id") != cell.request:
             return
-        for carrier in cell.take(channel, message):
+        try:
+            carriers = cell.take(channel, message)
+        except BadRequestError:
+            cell.request = ""  # nothing that comes now is believed to be its reply
+            self._on_nonsense()
+            return
+        for carrier in carriers:
             if output := output_of(carrier):
                 self._take_output(cell, output)
         if cell.complete:

@@ -65,6 +65,7 @@ class PythonKernel(ChildKernel):
             "socket": str(self._inside / "calls.sock"),
             "token": self._calls.token,
             "functions": list(functions),
+            "checks_answer": self._calls.checks_answer,
             "limits": {"output": self._limits.output, **limits},
         }
         reply = await self._dialogue.ask("load_request", content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -48,6 +49,24 @@ def value_of(header: Mapping[str, Any], data: bytes) -> Value:
     if kind not in _VALUE_KINDS:
         raise BadRequestError(f"`kind` must be one of {', '.join(_VALUE_KINDS)}")
     return Value(kind, valid(type_name[:200]), valid(text[:20_001]), data)
+
+
+def answer_of(content: Mapping[str, Any]) -> Value | None:
+    """Return the answer that comes with a cell's end, its data in Base64; None if there is none.
+
+    Raises:
+        BadRequestError: it is not one.
+    """
+    header = content.get("answer")
+    if header is None:
+        return None
+    if not isinstance(header, dict):
+        raise BadRequestError("an answer must be an object")
+    try:
+        data = base64.b64decode(field(header, "data", str), validate=True)
+    except ValueError:
+        raise BadRequestError("an answer's data must be Base64") from None
+    return value_of(header, data)
 
 
 def queries_of(request: Mapping[str, Any], payload: bytes) -> list[Query]:

@@ -52,7 +52,7 @@ class EventLog:
         """Yield the events with `seq` above `after`, as many at once as there are, up to the run's last.
 
         What is new is told two rounds of the event loop later: the run goes on in the first, and a listener may have
-        put off its work to the end of that one.
+        put off its work to the end of that one. At a run's end there is nothing to put off for.
         """
         news = asyncio.Event()
         self._waiting.add(news)
@@ -61,8 +61,9 @@ class EventLog:
                 news.clear()
                 known = len(self.events)
                 if known > after:
-                    await asyncio.sleep(0)
-                    await asyncio.sleep(0)
+                    if not self.finished:
+                        await asyncio.sleep(0)
+                        await asyncio.sleep(0)
                     batch, after = self.events[after:known], known
                     yield batch
                     continue

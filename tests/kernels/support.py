@@ -39,6 +39,7 @@ class FakeRun:
     child: Callable[[Query], Value] | None = None
     most: int | None = None
     cancelled: int = 0
+    checks_answer: bool = False
 
     async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         self.prompts.append(prompt)

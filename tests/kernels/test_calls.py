@@ -152,6 +152,32 @@ def test_final_from_a_thread(root: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_final_from_a_copy_of_the_process(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root) as session:
+            code = "import os\nif os.fork(): os.wait()\nelse: FINAL(7)"
+            assert (await session(code)).status == "final"
+            assert session.run.value == 7
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_the_run_checks_is_refused_where_it_is_given(root: Path) -> None:
+    async def final(answer: Value) -> None:
+        if answer.text == "1":
+            raise ValueError("not 1")
+
+    async def scenario() -> None:
+        run = FakeRun(checks_answer=True)
+        run.final = final  # type: ignore[method-assign]
+        async with opened(root, run=run) as session:
+            result = await session("try:\n    FINAL(1)\nexcept QueryError as error:\n    print(error)")
+            assert (result.status, session.text("stdout")) == ("ok", "not 1\n")
+            assert (await session("FINAL(2)")).status == "final"
+
+    asyncio.run(scenario())
+
+
 def test_final_var(root: Path) -> None:
     async def scenario() -> None:
         async with opened(root) as session:

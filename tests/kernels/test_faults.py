@@ -67,6 +67,8 @@ NONSENSE = {
     "too deep": b"[" * 100_000 + b"\n",
     "no end": b"x" * (5 << 20),
     "no value": b'{"id": "1", "content": []}\n',
+    "an answer that is none": b'{"id": "REQUEST", "content": {"status": "ok", "published": 0, "answer": 5}}\n',
+    "an answer without data": b'{"id": "REQUEST", "content": {"published": 0, "answer": {"kind": "json"}}}\n',
 }
 
 
@@ -76,6 +78,7 @@ def test_code_that_writes_where_its_kernel_answers_ends_only_itself(nonsense: st
 import os, socket, zlib
 from base64 import b64decode
 data = zlib.decompress(b64decode({b64encode(zlib.compress(NONSENSE[nonsense]))!r}))
+data = data.replace(b'REQUEST', get_ipython().kernel._request['msg_id'].encode())
 for name in os.listdir('/proc/self/fd'):
     try:
         connection = socket.socket(fileno=os.dup(int(name)))

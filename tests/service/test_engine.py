@@ -138,6 +138,17 @@ def test_a_limit_of_tokens_stops_the_reply_and_keeps_the_best_answer(open_desk: 
     assert written < 1000
 
 
+def test_a_limit_that_the_last_word_reaches_is_a_limit(open_desk: Open) -> None:
+    with ScriptedServer(["word " * 50]) as server:
+        desk = open_desk(server)
+        outcome = desk.ask("What?", {}, max_completion_tokens=20)
+        again = desk.ask("What?", {})
+
+    assert outcome.document["path"] == "direct"
+    assert "--max-tokens-out" in outcome.document["error"]
+    assert again.document["state"] == "done"
+
+
 def test_a_limit_of_turns_keeps_the_draft_of_the_answer(open_desk: Open) -> None:
     root = [block("answer['content'] = {'so far': 3}"), block("'something else'")]
     with ScriptedServer(by_kind(root, str.upper)) as server:

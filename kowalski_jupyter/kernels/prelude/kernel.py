@@ -20,7 +20,6 @@ from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
 from .calls import Calls
-from .encode import encode
 from .history import History
 from .interrupts import interrupts
 from .load import load
@@ -99,8 +98,11 @@ class RunKernel(IPythonKernel):
 
     def _warm_up(self) -> Mapping[str, Any]:
         """Do once what a cell and an answer need: in a fork, each page of memory is copied when it is first written."""
-        reply_to("", _to_its_end(self._execute({"code": "print()"})))
-        encode(0)
+        names = self._shell.user_ns
+        names["FINAL"] = Namespace({}, Calls("", ""), (), self._history, checks_answer=False).FINAL
+        for code in ("print()", "FINAL(0)"):
+            reply_to("", _to_its_end(self._execute({"code": code})))
+        del names["FINAL"]
         self._cells, self._history = 0, History()
         return {"status": "ok"}
 
@@ -112,7 +114,13 @@ class RunKernel(IPythonKernel):
             values = {item["name"]: load(item) for item in content["items"]}
             calls = Calls(content["socket"], content["token"])
             calls.connect()
-            self._namespace = Namespace(self._shell.user_ns, calls, content["functions"], self._history)
+            self._namespace = Namespace(
+                self._shell.user_ns,
+                calls,
+                content["functions"],
+                self._history,
+                checks_answer=content["checks_answer"],
+            )
             self._namespace.install(values)
             _set_limits(content["limits"])
         except Exception as error:  # noqa: BLE001 - whatever it is, the user has to read it
@@ -157,6 +165,7 @@ class RunKernel(IPythonKernel):
             "seconds": time.perf_counter() - started,
             "outputs": last_outputs,
             "published": published,
+            "answer": self._namespace.take_answer() if self._namespace else None,
         }
 
     async def _run(self, code: str) -> BaseException | None:

@@ -80,6 +80,11 @@ class RunCalls:
         self._stopped = False
         self._shelf = Shelf()
 
+    @property
+    def checks_answer(self) -> bool:
+        """See `Calls.checks_answer`."""
+        return self._answer_schema is not None
+
     def stop(self) -> None:
         """Cancel what is in flight and refuse everything after. The run calls it before it ends a kernel."""
         self._stopped = True
