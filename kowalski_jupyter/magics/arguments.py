@@ -33,8 +33,13 @@ class RlmArguments:
     detach: bool
 
 
+_NUMBERS: dict[type[int | float], str] = {int: "whole number", float: "number"}
+_LONG = 120
+"""Characters of a usage that hide what is wrong when they stand behind it."""
+
+
 class LineParser(argparse.ArgumentParser):
-    """Reads a line; mistakes are one line that ends with the usage.
+    """Reads a line; mistakes are one line that ends with how it is done right.
 
     Args:
         usage: the whole usage.
@@ -47,13 +52,19 @@ class LineParser(argparse.ArgumentParser):
         """Return what was given, by name.
 
         Raises:
-            UsageError: what is wrong, and the usage.
+            UsageError: what is wrong, and what is right.
         """
         return vars(self.parse_intermixed_args(split(words, self.usage) if isinstance(words, str) else words))
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of ending the process."""
-        raise UsageError(f"{message}. Usage: {self.usage}")
+        wrong = message.removeprefix("argument ").replace("unrecognized arguments:", "There is no")
+        raise UsageError(f"{wrong}. {rightly(self.usage)}")
+
+
+def rightly(usage: str | None) -> str:
+    """Return how a line is written, or where that stands."""
+    return f"Usage: {usage}" if usage and len(usage) < _LONG else "`%rlm help` lists all options."
 
 
 def split(line: str, usage: str | None) -> list[str]:
@@ -65,14 +76,14 @@ def split(line: str, usage: str | None) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise UsageError(f"{error}. Usage: {usage}") from None
+        raise UsageError(f"{error}. {rightly(usage)}") from None
 
 
 def parse_line(line: str) -> RlmArguments:
     """Read the `%%rlm` line.
 
     Raises:
-        UsageError: one line with what is wrong and the usage.
+        UsageError: one line with what is wrong and what is right.
     """
     parser = LineParser(USAGE)
     parser.add_argument("names", nargs="*", type=a_name)
@@ -166,12 +177,14 @@ def above_zero(kind: type[int | float]) -> Any:
     """Return what reads a number above zero."""
 
     def read(word: str) -> float:
-        value = kind(word)
+        try:
+            value = kind(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a {_NUMBERS[kind]}") from None
         if value <= 0:
             raise argparse.ArgumentTypeError(f"{word} is not above zero")
         return value
 
-    read.__name__ = "number"
     return read
 
 

@@ -13,7 +13,7 @@ from kowalski_jupyter.api.bundle import run_bundle
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.api.rlm import RLM
 from kowalski_jupyter.magics import again, devices, steering
-from kowalski_jupyter.magics.arguments import USAGE, split
+from kowalski_jupyter.magics.arguments import BATCH_USAGE, USAGE, split
 from kowalski_jupyter.magics.session import Session
 
 
@@ -43,7 +43,8 @@ def _help_line(command: Callable[..., Any]) -> str:
 def _help(session: Session) -> None:
     """`%rlm help`: this list."""
     del session
-    _say("\n".join((f"`{USAGE}`: ask the question in the cell's body", *map(_help_line, _COMMANDS.values()))))
+    asking = (f"`{USAGE}`: ask the question in the cell's body", f"`{BATCH_USAGE}`: ask it about each of many values")
+    _say("\n".join((*asking, *map(_help_line, _COMMANDS.values()))))
 
 
 def _status(session: Session) -> None:

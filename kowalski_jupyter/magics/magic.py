@@ -11,7 +11,7 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class
 from kowalski_jupyter.api.result import Result
 from kowalski_jupyter.api.rlm import RLM
 from kowalski_jupyter.magics.again import branch
-from kowalski_jupyter.magics.arguments import BATCH_USAGE, USAGE, RlmArguments, parse_batch_line, parse_line
+from kowalski_jupyter.magics.arguments import RlmArguments, parse_batch_line, parse_line
 from kowalski_jupyter.magics.batching import run_batch
 from kowalski_jupyter.magics.commands import run_command
 from kowalski_jupyter.magics.session import Session
@@ -41,7 +41,7 @@ class RlmMagics(Magics):
             return run_command(line, self._session)
         arguments = parse_line(line)
         if not cell.strip():
-            raise UsageError(f"The question is empty: write it below the line. Usage: {USAGE}")
+            raise UsageError("The question is empty: write it below the line.")
         self._ask(arguments, cell.strip("\n"))
         return None
 
@@ -54,7 +54,7 @@ class RlmMagics(Magics):
         """
         arguments = parse_batch_line(line)
         if not cell.strip():
-            raise UsageError(f"The question is empty: write it below the line. Usage: {BATCH_USAGE}")
+            raise UsageError("The question is empty: write it below the line.")
         run_batch(self._session, arguments, cell.strip("\n"))
 
     @no_var_expand
