@@ -15,7 +15,7 @@ from .cell import Cell, OnOutput
 from .dialogue import Dialogue
 from .handover import DataFolder, mounts
 from .outcome import output_of
-from .process import CLOSED, KernelProcess, Setup
+from .process import WAS_CLOSED, KernelProcess, Setup
 from .sandbox import FOLDER, Mount
 from .wire import BadRequestError
 
@@ -220,7 +220,7 @@ class ChildKernel(ABC):
         if self._dialogue is not None:
             await self._dialogue.settle(POLITE_SECONDS)
         if self._death or self._dialogue is None:
-            return CellResult("died", self._death or CLOSED)
+            return CellResult("died", self._death or WAS_CLOSED)
         self._calls.resume()
         request = self._dialogue.send("execute_request", {"code": code, **_HOW})
         cell = self._cell = Cell(request, on_output, seconds, self._on_deadline)

@@ -21,7 +21,7 @@ from .scope import Scope
 from .watch import Watch
 from .zygote import Zygote
 
-CLOSED = "the kernel has been closed"
+WAS_CLOSED = "the kernel has been closed"
 _READY = b"ready"
 _LAST_OUTPUT_SECONDS = 0.05
 """How long to listen for what a kernel sent before it died."""
@@ -161,7 +161,7 @@ class KernelProcess:
     async def _close(self) -> None:
         if self._watch:
             self._watch.stop()
-        self.kill(CLOSED)
+        self.kill(WAS_CLOSED)
         if self._watcher:
             await self._watcher
         await self.provisioner.wait()  # a start that was cancelled half-way has no watcher yet
