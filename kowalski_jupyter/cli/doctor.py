@@ -16,10 +16,12 @@ from jupyter_server.extension.config import ExtensionConfigManager
 
 from kowalski_jupyter.cluster.health import device_name
 from kowalski_jupyter.cluster.snapshot import Snapshot
+from kowalski_jupyter.kernels import seccomp
 from kowalski_jupyter.kernels.access import description
 from kowalski_jupyter.kernels.base import CLOSED, KernelError
 from kowalski_jupyter.kernels.installed import find
 from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
+from kowalski_jupyter.kernels.prelude import landlock
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.kernels.scope import tried
 from kowalski_jupyter.models.discover import ModelSettings, survey
@@ -56,6 +58,7 @@ def examine(config: Kowalski | None = None) -> list[Check]:
         _kernel(),
         *_other_kernels(config),
         _sandbox(),
+        _second_wall(),
         _limits(group),
         _browser_extension(),
         _server_extension(),
@@ -131,6 +134,19 @@ def _sandbox() -> Check:
         return Check("sandbox", ok=True, detail=description(CLOSED))
     except KernelError as error:
         return Check("sandbox", ok=False, detail="no sandbox", fix=str(error))
+
+
+def _second_wall() -> Check:
+    held = landlock.parts("nothing")
+    walls = ["a filter of system calls"] if seccomp.program() else []
+    walls += [f"Landlock for {', '.join(held)}"] if held else []
+    return Check(
+        "second wall",
+        ok=bool(seccomp.program()) and landlock.version() >= landlock.COMPLETE,
+        detail="; ".join(walls) or "none",
+        fix="a newer system: Linux 6.12 or later, on x86_64 or aarch64, with Landlock switched on, has all of it",
+        needed=False,
+    )
 
 
 def _limits(group: Path | None) -> Check:

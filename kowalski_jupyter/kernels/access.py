@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 
 from .base import Access, KernelError
+from .prelude import landlock
 from .sandbox import FILES, Mount
 
 _RESOLVER = ("resolv.conf", "hosts", "host.conf", "nsswitch.conf", "gai.conf", "services", "protocols")
@@ -24,8 +23,6 @@ _CERTIFICATES = (
     "pki/ca-trust/extracted",
     "crypto-policies",
 )
-_LANDLOCK_CREATE, _LANDLOCK_VERSION, _SCOPES = 444, 1, 6
-"""The system call, its flag that asks for the version, and the version from which on sockets can be scoped."""
 
 
 def readable(path: Path) -> Path:
@@ -78,16 +75,17 @@ def network() -> list[Mount]:
     return [Mount(Path("/etc", name), f"/etc/{name}") for name in (*_RESOLVER, *_CERTIFICATES)]
 
 
+def reach(access: Access) -> landlock.Reach:
+    """Return what the user allows code to reach, in the word that what confines it from within knows."""
+    return "network" if access.net else "nothing"
+
+
 def description(access: Access) -> str:
     """Return what confines a kernel and what it is allowed, in words for the user."""
-    others = "" if scopes_sockets() else " and other programs' abstract sockets"
+    held = landlock.parts(reach(access))
+    others = "" if "abstract sockets" in held else " and other programs' abstract sockets"
     net = f"the network, this machine's own services{others} included (allowed by you)" if access.net else "no network"
     shown = ", ".join(map(str, access.mounts))
     files = f"no files of yours but {shown} (read-only, mounted by you)" if shown else "no files of yours"
-    return f"bubblewrap: {net}, {files}, limited memory, processes and time"
-
-
-@cache
-def scopes_sockets() -> bool:
-    """Return whether this system's Landlock can keep code from abstract unix sockets, which belong to a network."""
-    return int(ctypes.CDLL(None).syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION)) >= _SCOPES
+    walls = "bubblewrap and Landlock" if held else "bubblewrap"
+    return f"{walls}: {net}, {files}, limited memory, processes and time"

@@ -15,6 +15,7 @@ from .cell import Cell, OnOutput
 from .dialogue import Dialogue
 from .handover import DataFolder, mounts
 from .outcome import output_of
+from .prelude.landlock import Reach
 from .process import WAS_CLOSED, KernelProcess, Setup
 from .sandbox import FOLDER, Mount
 from .wire import BadRequestError
@@ -190,6 +191,11 @@ class ChildKernel(ABC):
         self._finish()
 
     # -- what it is shown --------------------------------------------------------------------------------
+
+    @property
+    def _reach(self) -> Reach:
+        """What its code may reach, as what confines it from within is told."""
+        return "everything" if self._unsandboxed else accesses.reach(self._access)
 
     @property
     def _inside(self) -> Path:

@@ -18,7 +18,7 @@ from .languages import Language
 from .languages.language import Opening, Shown
 from .limiter import Limiter
 from .process import Setup
-from .sandbox import PRELUDES, Mount, Python
+from .sandbox import PRELUDE, PRELUDES, Mount, Python
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OPENING_SECONDS = 60.0
@@ -87,6 +87,8 @@ class ForeignKernel(ChildKernel):
     def _command(self, ready: int) -> list[str]:
         order = {
             "ready": ready,
+            "reach": self._reach,
+            "prelude": PRELUDE,
             "direct": self._installed.direct,
             "connection": str(self._inside / "connection.json"),
             "environment": dict(self._kind.environment(self._limits)),

@@ -30,7 +30,7 @@ from .base import KernelError, Limits
 from .cgroup import Cgroup
 from .folders import OwnedFolder
 from .pipes import read_to_end
-from .sandbox import FOLDER, HOST, PRELUDE, SOCKETS, Bubblewrap, Mount, Python, environment
+from .sandbox import FOLDER, HOST, SOCKETS, Bubblewrap, Mount, Python, environment
 from .scope import Scope
 from .zygote import HOLDER, INFO, Fork, Zygote
 
@@ -108,8 +108,6 @@ class SandboxProvisioner(LocalProvisioner):
             self._watch_process()
             return self.connection_info
         confine = self._confine(Python.probe(cmd[0]))
-        if self.net:
-            cmd = [cmd[0], "-I", "-S", f"{PRELUDE}/scoped.py", *cmd]
         with _told() as (reader, writer), _readable(seccomp.program()) as filtered:
             line = confine(cmd, info=writer, seccomp=filtered)
             line = self.cgroup.wrap(line) if self.cgroup else line

@@ -43,7 +43,7 @@ class PythonKernel(ChildKernel):
         program = str(Path(__file__).parent / "prelude") if self._unsandboxed else PRELUDE
         python = Python.probe(self._python)
         site = [str(python.user_site)] if python.user_site else []
-        return [python.executable, "-I", program, str(self._inside / "connection.json"), str(ready), *site]
+        return [python.executable, "-I", program, str(self._inside / "connection.json"), str(ready), self._reach, *site]
 
     def _memory(self, items: Sequence[DataItem]) -> int:
         return self._limits.memory + sum(item.size for item in items if item.kind != "path")

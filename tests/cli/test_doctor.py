@@ -11,6 +11,7 @@ from kowalski_jupyter.cli import main
 from kowalski_jupyter.cli.doctor import Check, examine, report
 from kowalski_jupyter.kernels.base import Limits
 from kowalski_jupyter.kernels.cgroup import Cgroup
+from kowalski_jupyter.kernels.prelude import landlock
 from kowalski_jupyter.service.config import Kowalski
 from tests.support.scripted_server import ScriptedServer
 from tests.support.simulated import simulated
@@ -39,6 +40,27 @@ def test_without_a_sandbox_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatc
 
     assert not sandbox.ok
     assert "bubblewrap" in sandbox.fix
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("version", "held"),
+    [
+        (0, ""),
+        (3, "Landlock for writing"),
+        (4, "Landlock for writing, TCP"),
+        (landlock.COMPLETE, "Landlock for writing, TCP, signals, abstract sockets"),
+    ],
+)
+def test_it_says_what_the_second_wall_holds(monkeypatch: pytest.MonkeyPatch, version: int, held: str) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: version)
+    monkeypatch.setattr("kowalski_jupyter.kernels.seccomp.program", lambda: b"filter")
+    (wall,) = [check for check in examine(Kowalski(embedded=False)) if check.name == "second wall"]
+
+    assert wall.detail == "; ".join(filter(None, ["a filter of system calls", held]))
+    assert wall.ok == (version == landlock.COMPLETE)
+    assert not wall.needed
+    assert "Linux 6.12" in wall.fix
 
 
 @pytest.mark.usefixtures("bare")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kowalski_jupyter.kernels.access import scopes_sockets
-from kowalski_jupyter.kernels.base import Access, KernelError
+from kowalski_jupyter.kernels import access
+from kowalski_jupyter.kernels.base import CLOSED, Access, KernelError
+from kowalski_jupyter.kernels.prelude import landlock
 
 from .support import opened
 from .test_sandbox import ATTACKS
@@ -29,7 +30,7 @@ def test_the_network_and_no_more(root: Path) -> None:
             assert await session.value("bool(__import__('ssl').create_default_context().get_ca_certs())") == "True"
             for path in ("/etc/shadow", "/etc/passwd", "/etc/ssl/private", f"{Path.home()}/.bashrc"):
                 assert await session.value(f"read('{path}')") in {"'FileNotFoundError'", "'PermissionError'"}
-            reached = "PermissionError" if scopes_sockets() else "connected"
+            reached = "PermissionError" if "abstract sockets" in landlock.parts("network") else "connected"
             assert await session.value(f"abstract_socket('{name}')") == repr(reached)
             assert await session.value("processes() < '4', capabilities(), user(), nested_namespace()") == (
                 "(True, '0000000000000000', '1000,1000', 'Operation not permitted')"
@@ -40,6 +41,15 @@ def test_the_network_and_no_more(root: Path) -> None:
         unix.bind(f"\0{name}")
         unix.listen()
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("version", [0, 4, 6])
+def test_what_confines_code_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: version)
+    closed, net = access.description(CLOSED), access.description(Access(net=True))
+
+    assert closed.startswith("bubblewrap and Landlock: no network" if version else "bubblewrap: no network")
+    assert ("and other programs' abstract sockets included (allowed by you)" in net) == (version < landlock.COMPLETE)
 
 
 def test_mounts_stand_beside_the_data_under_names_of_their_own(root: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ ALLOWED = (
     Attempt("listen", "try_listen", ("0",)),
     Attempt("connect to its run", "try_unix", ("/run/kernel/calls.sock",)),
     Attempt("make a socket", "try_socket", ("1", "1", "0")),
-    Attempt("see a process", "try_signal", ("1", "0")),
+    Attempt("signal a process of its own", "try_signal", ("2", "0")),
     Attempt("run", "try_run", ("true",)),
     Attempt("call the system", "try_call", ("39",) if os.uname().machine == "x86_64" else ("172",)),
     Attempt(

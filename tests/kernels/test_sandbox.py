@@ -64,7 +64,8 @@ async def attacked(root: Path, *, forks: bool) -> None:
             assert await attack("user()") == "1000,1000"
             assert await attack("nested_namespace()") != "made"
             assert await attack("remount('/usr')") == "refused"
-            assert await attack("change_executables()") == "Read-only file system"
+            answers = set((await attack("change_executables()")).split(","))  # Landlock shows nothing of bubblewrap's
+            assert answers <= {"Read-only file system", "Permission denied"}
             if seccomp.program():
                 assert await attack("namespaces_by_clone()") == "ENOSYS,EPERM"
                 assert set((await attack("socket_families()")).split(",")) <= {"1.0", "2.0", "10.0", "16.0"}

@@ -1,4 +1,4 @@
-"""Entry point: ``prelude/__main__.py CONNECTION_FILE REQUESTS_FD [SITE …]``, or ``… --zygote SOCKET_FD PROGRAMS``.
+"""Entry point: ``__main__.py CONNECTION_FILE REQUESTS_FD REACH [SITE …]``, or ``… --zygote SOCKET_FD PROGRAMS``.
 
 Started by path, so that the folder above becomes the place where the package `prelude` is found.
 """

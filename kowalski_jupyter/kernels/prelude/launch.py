@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import cast
 
 import zmq
 from ipykernel.control import ControlThread
@@ -20,13 +21,18 @@ from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
 from .kernel import LockedSocket, RunKernel
+from .landlock import Reach, confine
 from .messages import Messages
 from .requests import Requests
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the connection file ``arguments[0]``, and the requests that come over the socket ``arguments[1]``."""
-    connection_file, descriptor, *sites = arguments
+    """Serve the connection file ``arguments[0]``, and the requests that come over the socket ``arguments[1]``.
+
+    ``arguments[2]`` says what code may reach (landlock.py), and the rest where more modules are.
+    """
+    connection_file, descriptor, reach, *sites = arguments
+    confine(cast("Reach", reach))
     sys.path += sites
     if hasattr(os, "setsid") and os.getpid() != os.getpgid(0):
         os.setsid()  # so that an interrupt also reaches the programs that a cell has started

@@ -1,7 +1,8 @@
 """Starts a kernel that is not our Python's: ``python -I launch.py ORDER COMMAND …``, inside the sandbox.
 
-ORDER is JSON: ``ready`` (the descriptor on which to report), ``environment`` and ``limits`` of the kernel, and
-``connection`` (the file that says where its sockets shall be). Standard library only, and quick to import.
+ORDER is JSON: ``ready`` (the descriptor on which to report), ``reach`` (what code may reach, see prelude/landlock.py),
+``prelude`` (where that is in a sandbox), ``environment`` and ``limits`` of the kernel, and ``connection`` (the file
+that says where its sockets shall be). Standard library only, and quick to import.
 
 Most such kernels speak TCP only, which leads nowhere from a sandbox. So they get a connection file of their own, with
 ports of the sandbox's own loopback, and this process stays and passes bytes between those ports and the unix sockets
@@ -11,6 +12,7 @@ that the service knows: ZMQ's protocol is the same on both.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -37,6 +39,10 @@ _LAST_SECONDS = 0.2
 
 def main(order: dict[str, Any], command: list[str], run: Callable[[str], object]) -> None:
     """Confine this process, and start the kernel, by `run` if it is one of our own. Returns when it has ended."""
+    ports = {} if order["direct"] else _free_ports()
+    if order["reach"] != "everything":
+        sys.path.insert(0, str(Path(order["prelude"]).parent))
+        importlib.import_module("prelude.landlock").confine(order["reach"], ports.values())
     for name, value in order["limits"].items():
         kind = getattr(resource, f"RLIMIT_{name}")
         _soft, hard = resource.getrlimit(kind)
@@ -52,16 +58,16 @@ def main(order: dict[str, Any], command: list[str], run: Callable[[str], object]
         sys.argv = [*itertools.dropwhile(lambda part: part.startswith("-"), rest)]
         run(sys.argv[0])
         return
-    Relay(info, command, order["ready"]).run()
+    Relay(info, command, order["ready"], ports).run()
 
 
 class Relay:
     """The kernel as a child, and the bytes between it and the service."""
 
-    def __init__(self, info: dict[str, Any], command: list[str], ready: int) -> None:
+    def __init__(self, info: dict[str, Any], command: list[str], ready: int, ports: dict[str, int]) -> None:
         self._selector = selectors.DefaultSelector()
         self._ready = ready
-        self._ports = _free_ports()
+        self._ports = ports
         self._listeners: dict[socket.socket, int] = {}
         for channel, port in self._ports.items():
             listener = socket.socket(socket.AF_UNIX)

@@ -382,6 +382,7 @@ def ignore_all() -> None:
 
 def kill_all() -> None:
     os.kill(-1, signal.SIGKILL)
+    print("made", 0)  # a kernel that is one process is alone with what Landlock keeps signals from
 
 
 def leave_behind() -> None:
