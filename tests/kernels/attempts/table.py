@@ -273,7 +273,7 @@ EXCESSES: tuple[Excess, ...] = (
     Excess("the disk, in shared memory", "use_disk", ("/dev/shm",), most=64, harmless=True),
     Excess("the disk, in its own folder", "use_disk", ("/tmp/work",), most=64, harmless=True),
     Excess("a file of 16 TB", "use_a_huge_file", most=0, harmless=True),
-    Excess("the depth of folders", "use_depth", most=100_000, seconds=2),
+    Excess("the depth of folders", "use_depth", most=100_000),
     Excess("time", "use_time", seconds=1),
     Excess("output", "use_output", seconds=1),
     Excess("time, by many processes", "use_time_by_many", seconds=1, last=True),
