@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ def block(code: str) -> str:
     return f"Let me see.\n```repl\n{code}\n```"
 
 
+def book_of(*cells: str) -> Any:
+    """A notebook that loads the extension and has these cells."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (LOAD, *cells)])
+
+
 Run = Callable[..., Any]
 
 
@@ -34,8 +39,8 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
     def run(server: ScriptedServer, *cells: str, allow_errors: bool = False) -> Any:
         monkeypatch.setenv("KOWALSKI_URL", server.url)
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (LOAD, *cells)])
-        NotebookClient(book, timeout=60, allow_errors=allow_errors).execute()
+        book = book_of(*cells)
+        NotebookClient(book, timeout=None, allow_errors=allow_errors).execute()
         return book
 
     yield run
@@ -49,3 +54,16 @@ def bundle_of(cell: Any) -> dict[str, Any]:
 
 def error_of(cell: Any) -> str:
     return "".join(output.get("evalue", "") + output.get("text", "") for output in cell.outputs)
+
+
+def check_mistakes(notebook: Run, setup: str, mistakes: Sequence[tuple[str, str]]) -> None:
+    """See that each cell fails in one line with the words beside it, and that no model is asked. One kernel for all."""
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        book = notebook(server, setup, *(cell for cell, _ in mistakes), allow_errors=True)
+        assert not server.requests
+    for cell, (source, said) in zip(book.cells[2:], mistakes, strict=True):
+        text = error_of(cell)
+        assert said in text, source
+        assert "Traceback" not in text, source
+        lines = [line for line in text.splitlines() if line.strip() and "kowalski server" not in line]
+        assert len(lines) == 1, source

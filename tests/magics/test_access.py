@@ -18,7 +18,7 @@ from kowalski_jupyter.api.bundle import MIME_TYPE
 from kowalski_jupyter.kernels.languages import FOREIGN
 from kowalski_jupyter.kernels.prelude import landlock
 from tests.kernels.languages import WORDS, need
-from tests.magics.conftest import Run, block, bundle_of, error_of
+from tests.magics.conftest import Run, block, bundle_of, check_mistakes, error_of
 from tests.support.scripted_server import Request, ScriptedServer
 
 DIAL = """
@@ -165,22 +165,17 @@ rlm.replay(run, {"notes": "x"}).value
     assert error_of(book.cells[6]).strip().endswith(f"{tmp_path}/n.txt cannot be mounted: No such file or directory.")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ("--allow everything", "allow must be a list of what the sandbox is opened for: net, not ['everything']."),
-        ("--mount /no/such/place", "/no/such/place cannot be mounted: No such file or directory."),
-        ("--mount /dev/null", "/dev/null cannot be mounted: it is neither a file nor a folder."),
-        ("--mount", "expected one argument"),
-    ],
-)
-def test_what_cannot_be_allowed_is_one_line(options: str, said: str, notebook: Run) -> None:
-    with ScriptedServer([]) as server:
-        book = notebook(server, "notes = 'x'", f"%%rlm notes {options}\nWhat?", allow_errors=True)
+MISTAKES = [
+    ("--allow everything", "allow must be a list of what the sandbox is opened for: net, not ['everything']."),
+    ("--mount /no/such/place", "/no/such/place cannot be mounted: No such file or directory."),
+    ("--mount /dev/null", "/dev/null cannot be mounted: it is neither a file nor a folder."),
+    ("--mount", "expected one argument"),
+]
 
-    assert said in error_of(book.cells[2])
-    assert "\n" not in error_of(book.cells[2]).strip()
-    assert server.requests == []
+
+def test_what_cannot_be_allowed_is_one_line(notebook: Run) -> None:
+    cells = [(f"%%rlm notes {options}\nWhat?", said) for options, said in MISTAKES]
+    check_mistakes(notebook, "notes = 'x'", cells)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 from kowalski_jupyter.api.bundle import MIME_TYPE
-from tests.magics.conftest import LOAD, Run, block, bundle_of, error_of
+from tests.magics.conftest import Run, block, book_of, bundle_of, check_mistakes, error_of
 from tests.support.scripted_server import Reply, ScriptedServer
 
 
@@ -53,56 +52,51 @@ def test_a_saved_notebook_reads_without_kernel_and_extension(notebook: Run) -> N
     json.dumps(book)
 
 
-def test_a_failed_run_raises_and_still_shows_what_there_was(notebook: Run) -> None:
+def test_a_failed_run_raises_and_still_shows_what_there_was(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    del notebook  # for its environment
+    book = book_of("notes = 'n'", "%%rlm notes --max-turns 2\nWhat?")
     with ScriptedServer([block("1")]) as server:
-        book = notebook(server, "notes = 'n'", "%%rlm notes --max-turns 2\nWhat?", allow_errors=True)
+        monkeypatch.setenv("KOWALSKI_URL", server.url)
         with pytest.raises(CellExecutionError, match=r"limit of turns is reached \(2\)"):
-            notebook(server, "notes = 'n'", "%%rlm notes --max-turns 2\nWhat?")
+            NotebookClient(book, timeout=None).execute()
 
     assert bundle_of(book.cells[2])[MIME_TYPE]["state"] == "failed"
     assert "--max-turns" in error_of(book.cells[2])
 
 
-def test_papermill_fails_with_the_run(notebook: Run, tmp_path: Path) -> None:
+def test_papermill_fails_with_the_run(notebook: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del notebook  # for its environment
+    path = tmp_path / "in.ipynb"
+    nbformat.write(book_of("notes = 'n'", "%%rlm notes\nWhat?"), path)
     with ScriptedServer([Reply("", status=500)]) as server:
-        path = tmp_path / "in.ipynb"
-        book = notebook(server, "notes = 'n'")
-        book.cells.append(nbformat.v4.new_code_cell("%%rlm notes\nWhat?"))
-        nbformat.write(book, path)
+        monkeypatch.setenv("KOWALSKI_URL", server.url)
         with pytest.raises(papermill.PapermillExecutionError):
             papermill.execute_notebook(path, None, progress_bar=False, kernel_name="python3")
+        assert server.requests
 
 
-@pytest.mark.parametrize(
-    ("cell", "said"),
-    [
-        ("%%rlm note\nWhat?", "Did you mean notes?"),
-        ("%%rlm thing\nWhat?", "thing"),
-        ("%%rlm notes\n  \n", "question is empty"),
-        ("%%rlm notes --frobnicate\nWhat?", "unrecognized arguments"),
-        ("%rlm frobnicate", "status"),
-        ("%rlm show r-000000", "%rlm runs"),
-    ],
-)
-def test_mistakes_are_one_line_that_says_what_can(notebook: Run, cell: str, said: str) -> None:
-    with ScriptedServer([block("FINAL(1)")]) as server:
-        book = notebook(server, "notes = 'n'\nthing = (i for i in [])", cell, allow_errors=True)
-        text = error_of(book.cells[2])
-
-        assert said in text
-        assert "Traceback" not in text
-        assert len([line for line in text.splitlines() if line.strip() and "kowalski server" not in line]) == 1
-        assert not server.requests
+MISTAKES = [
+    ("%%rlm note\nWhat?", "Did you mean notes?"),
+    ("%%rlm thing\nWhat?", "thing"),
+    ("%%rlm notes\n  \n", "question is empty"),
+    ("%%rlm notes --frobnicate\nWhat?", "unrecognized arguments"),
+    ("%rlm frobnicate", "status"),
+    ("%rlm show r-000000", "%rlm runs"),
+]
 
 
-def test_an_interrupt_stops_the_run_and_raises_keyboard_interrupt(notebook: Run) -> None:
+def test_mistakes_are_one_line_that_says_what_can(notebook: Run) -> None:
+    check_mistakes(notebook, "notes = 'n'\nthing = (i for i in [])", MISTAKES)
+
+
+def test_an_interrupt_stops_the_run_and_raises_keyboard_interrupt(
+    notebook: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del notebook  # for its environment
+    book = book_of("notes = 'n'", "%%rlm notes\nWhat?")
     with ScriptedServer([Reply("word " * 3000, token_delay=0.01)]) as server:
-        os.environ["KOWALSKI_URL"] = server.url
-        book = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(cell) for cell in (LOAD, "notes = 'n'", "%%rlm notes\nWhat?")]
-        )
-        client = NotebookClient(book, timeout=60, allow_errors=True)
+        monkeypatch.setenv("KOWALSKI_URL", server.url)
+        client = NotebookClient(book, timeout=None, allow_errors=True)
 
         def interrupt() -> None:
             server.wait_for(lambda: server.requests, timeout=60)
@@ -119,8 +113,8 @@ def test_an_interrupt_stops_the_run_and_raises_keyboard_interrupt(notebook: Run)
         loop = asyncio.new_event_loop()
         loop.close()
         asyncio.run(execute())
+        server.wait_for(lambda: server.requests[0].disconnected is not None)
         count = len(server.requests)
-        assert server.requests[0].disconnected is not None
 
     cell = book.cells[2]
     assert [output.ename for output in cell.outputs if output.output_type == "error"] == ["KeyboardInterrupt"]

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from kowalski_jupyter.api.bundle import MIME_TYPE
-from tests.magics.conftest import Run, block, bundle_of, error_of
+from tests.magics.conftest import Run, block, book_of, bundle_of, check_mistakes, error_of
 from tests.support.scripted_server import Reply, ScriptedServer
 
 NOTES = "notes = 'x' * 1234"
@@ -53,40 +53,32 @@ def test_the_best_that_there_was_is_bound_and_said(notebook: Run) -> None:
     assert "nearly" in shown(book.cells[3])
 
 
-@pytest.mark.parametrize(
-    ("cell", "said"),
-    [
-        ("%%rlm notes --schema notes\nWhat?", "not a str"),
-        ("%%rlm notes --schema wrong\nWhat?", "Not a JSON Schema"),
-        ("%%rlm notes --schema Note\nWhat?", "There is no variable Note here. Did you mean notes?"),
-        ("%%rlm notes --step\nWhat?", "nobody can be asked here"),
-        ("%%rlm notes --profile tiny\nWhat?", "profile must be one of small_coder"),
-        ("%%rlm notes --depth -1\nWhat?", "depth must be a whole number"),
-        ("%%rlm notes --prompt /nowhere\nWhat?", "/nowhere cannot be read"),
-        ("%rlm tell r-000000", "%rlm tell ID TEXT"),
-        ("%rlm tell r-000000 don't", "no run 'r-000000'"),
-        ("%rlm allow r-000000", "Say what to raise"),
-        ("%rlm allow r-000000 --max-turns x", "invalid number"),
-        ("%rlm step r-000000 maybe", "run, edit or skip"),
-        ("%rlm step r-000000 run", "no run 'r-000000'"),
-        ("%rlm resume r-000000", "no run 'r-000000'"),
-        ("%rlm resume r-000000 --edit", "--edit needs to know which turn"),
-        ("%rlm replay", "Usage: `%rlm replay ID"),
-        ("%rlm export r-000000 --notebook a --jsonl b", "not allowed with"),
-        ("%rlm show 'r", "No closing quotation"),
-        ("%%rlm_reply r-000000\nx", "the following arguments are required: turn"),
-        ("%%rlm_code\nx", "Usage: %%rlm_code ID"),
-    ],
-)
-def test_mistakes_are_one_line(notebook: Run, cell: str, said: str) -> None:
-    with ScriptedServer([block("FINAL(1)")]) as server:
-        book = notebook(server, f"{NOTES}\nwrong = {{'type': 'strnig'}}", cell, allow_errors=True)
-        text = error_of(book.cells[2])
+MISTAKES = [
+    ("%%rlm notes --schema notes\nWhat?", "not a str"),
+    ("%%rlm notes --schema wrong\nWhat?", "Not a JSON Schema"),
+    ("%%rlm notes --schema Note\nWhat?", "There is no variable Note here. Did you mean notes?"),
+    ("%%rlm notes --step\nWhat?", "nobody can be asked here"),
+    ("%%rlm notes --profile tiny\nWhat?", "profile must be one of small_coder"),
+    ("%%rlm notes --depth -1\nWhat?", "depth must be a whole number"),
+    ("%%rlm notes --prompt /nowhere\nWhat?", "/nowhere cannot be read"),
+    ("%rlm tell r-000000", "%rlm tell ID TEXT"),
+    ("%rlm tell r-000000 don't", "no run 'r-000000'"),
+    ("%rlm allow r-000000", "Say what to raise"),
+    ("%rlm allow r-000000 --max-turns x", "invalid number"),
+    ("%rlm step r-000000 maybe", "run, edit or skip"),
+    ("%rlm step r-000000 run", "no run 'r-000000'"),
+    ("%rlm resume r-000000", "no run 'r-000000'"),
+    ("%rlm resume r-000000 --edit", "--edit needs to know which turn"),
+    ("%rlm replay", "Usage: `%rlm replay ID"),
+    ("%rlm export r-000000 --notebook a --jsonl b", "not allowed with"),
+    ("%rlm show 'r", "No closing quotation"),
+    ("%%rlm_reply r-000000\nx", "the following arguments are required: turn"),
+    ("%%rlm_code\nx", "Usage: %%rlm_code ID"),
+]
 
-        assert said in text
-        assert "Traceback" not in text
-        assert len([line for line in text.splitlines() if line.strip() and "kowalski server" not in line]) == 1
-        assert not server.requests
+
+def test_mistakes_are_one_line(notebook: Run) -> None:
+    check_mistakes(notebook, f"{NOTES}\nwrong = {{'type': 'strnig'}}", MISTAKES)
 
 
 # -- steering ------------------------------------------------------------------------------------------
@@ -139,9 +131,8 @@ def test_blocks_are_asked_about_in_the_cell(notebook: Run, monkeypatch: pytest.M
 
     with ScriptedServer([block("a = 1"), block("FINAL(a)")]) as server:
         monkeypatch.setenv("KOWALSKI_URL", server.url)
-        cells = ["%load_ext kowalski_jupyter", NOTES, "%%rlm notes -o answer --step\nWhat?", "answer"]
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        Typing(book, timeout=60).execute()
+        book = book_of(NOTES, "%%rlm notes -o answer --step\nWhat?", "answer")
+        Typing(book, timeout=None).execute()
 
     assert shown(book.cells[3]) == "41"
     assert prompts[0].startswith("Enter runs it")
