@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kowalski_jupyter.kernels.languages import FOREIGN, LANGUAGES
+from kowalski_jupyter.kernels.sandbox import Python
+from kowalski_jupyter.kernels.zygote import Zygote
 from tests.kernels.languages import missing
+from tests.support.zygotes import lent_zygote
 
 # A shell has what it starts in the background ignore Ctrl+C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,3 +32,10 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KOWALSKI_STORE", str(path))
     monkeypatch.setenv("KOWALSKI_KNOWN_DEVICES", str(tmp_path / "store" / "devices.json"))
     return path
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Callable[[Python], Zygote]]:
+    """Return what tests/support/zygotes.py says. Folders where most tests open pools of kernels have them use it."""
+    with lent_zygote() as lend:
+        yield lend

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
-from tests.service.conftest import Desk, open_desk
+from tests.service.conftest import Desk, one_zygote, open_desk
 from tests.support.scripted_server import ScriptedServer
 
-__all__ = ["open_desk", "serve"]
+__all__ = ["one_zygote", "open_desk", "serve"]
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.zygotes import WHERE
+
 
 def _group_names() -> set[str]:
     own = f"kowalski-{psutil.Process().pid}-"
@@ -54,3 +56,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def root(tmp_path: Path) -> Path:
     """Return a folder for runs' data."""
     return tmp_path / "kernels"
+
+
+@pytest.fixture(autouse=True)
+def one_zygote(zygote: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all pools fork from one zygote."""
+    monkeypatch.setattr(WHERE, zygote)

@@ -22,6 +22,11 @@ from kowalski_jupyter.kernels.provisioner import SandboxProvisioner
 from .support import FakeRun, until
 
 
+@pytest.fixture(autouse=True)
+def one_zygote() -> None:
+    """Let each pool have its own."""
+
+
 def kernels() -> set[int]:
     """The process ids of all sandboxes and kernels, without the zygote."""
     own = psutil.Process()

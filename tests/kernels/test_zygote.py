@@ -22,6 +22,12 @@ from kowalski_jupyter.kernels.zygote import Zygote, ZygoteError, supported
 from .languages import need
 from .support import FakeRun, until
 
+
+@pytest.fixture(autouse=True)
+def one_zygote() -> None:
+    """Let each pool have its own."""
+
+
 REPOSITORY = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this system cannot fork kernels (see kernels/zygote.py)")
