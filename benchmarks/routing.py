@@ -32,8 +32,7 @@ from kowalski_jupyter.models.base import Job, Message, Sampling
 from kowalski_jupyter.models.openai import OpenAIModel
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.service.socket.wire import SentAnswer
-from tests.support.failing import MODEL as FAILING
-from tests.support.failing import Ended, run_on, run_through, schedule, simulation
+from tests.support.failing import Ended, Meanwhile, place_on_each, run_on, run_through, schedule, simulation
 from tests.support.leaks import nothing_more
 
 MODEL = "mlx-community/Small-1B-4bit"
@@ -215,12 +214,11 @@ class Repairs:
 async def with_fault(fault: str, settings: dict[str, Any], calls: int = 200) -> Repairs:
     struck = 0.0
     async with simulation(calls) as sim:
-        for node in range(3):
-            await sim.place(FAILING, on=[node])
+        await place_on_each(sim)
 
-        async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
+        async def disturb(run: Meanwhile) -> None:
             nonlocal struck
-            await answered(40)
+            await run.answered(40)
             struck = time.time()
             if fault:
                 await sim.inject(fault, **settings)

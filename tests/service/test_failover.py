@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kowalski_jupyter.exo_sim import Simulation
+from kowalski_jupyter.exo_sim import SimulationError
 from kowalski_jupyter.exo_sim.records import Record
 from kowalski_jupyter.rlm import events as ev
-from tests.support.failing import MODEL, Ended, run_on, run_through, schedule, simulation
+from tests.support.failing import (
+    MODEL,
+    Ended,
+    Meanwhile,
+    hold,
+    place_on_each,
+    run_on,
+    run_through,
+    schedule,
+    simulation,
+)
 
 CALLS = 200
 SUM = str(sum(range(CALLS)))
@@ -30,21 +40,23 @@ class Row:
     fault: str
     settings: dict[str, Any] = field(default_factory=dict)
     told: str = ""
-    slow: int | None = None
-    """A node that is made slow long enough before, so that requests are sure to be under way there."""
+    under_way: int | None = None
+    """A node at which a request has to be under way, so that there is something to tell of."""
 
 
 ROWS = [
-    Row("kill_runner", {"node": 1}, r"failed|broke off"),
-    Row("kill_node", {"node": 2}, rf"tower (stopped answering|broke off replies): {AGAIN}"),
+    Row("kill_runner", {"node": 1}, r"failed|broke off", under_way=1),
+    Row("kill_node", {"node": 2}, rf"tower (stopped answering|broke off replies): {AGAIN}", under_way=2),
     Row("kill_master", {}, r"is not loaded: exo is asked to load it"),
-    Row("kill_node", {"node": 0}, r"exo has a new master", slow=1),
+    Row("kill_node", {"node": 0}, r"exo has a new master", under_way=1),
     Row("election", {}),
-    Row("election", {"master_changes": True}, rf"exo has a new master, which knows nothing of it: {AGAIN}", slow=1),
+    Row(
+        "election", {"master_changes": True}, rf"exo has a new master, which knows nothing of it: {AGAIN}", under_way=1
+    ),
     Row("partition", {"node": 1}, rf"mini stopped answering: {AGAIN}"),
     Row("partition", {"node": 0, "seconds": 60}, r"the run goes on"),
     Row("stop_node", {"node": 1}, r"mini (stopped answering|broke off replies)"),
-    Row("delete_instance", {"node": 1}, rf"broke off replies: {AGAIN}", slow=1),
+    Row("delete_instance", {"node": 1}, rf"broke off replies: {AGAIN}", under_way=1),
     Row("zombie_stream", {"count": 5, "after": 1}),
     Row("zombie_stream", {"count": 3}),
     Row("empty_200", {"count": 5}, rf"broke off replies: {AGAIN}"),
@@ -59,15 +71,16 @@ ROWS = [
 def test_a_run_survives(row: Row, tmp_path: Path) -> None:
     async def go() -> tuple[Ended, list[Record]]:
         async with simulation(CALLS) as sim:
-            for node in range(3):
-                await sim.place(MODEL, on=[node])
+            await place_on_each(sim)
 
-            async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
-                await answered(40)
-                if row.slow is not None:
-                    await sim.inject("slow_node", node=row.slow, factor=20)
-                    await answered(80)
+            async def disturb(run: Meanwhile) -> None:
+                await run.answered(40)
+                if row.under_way is not None:
+                    await hold(sim, row.under_way)
                 await sim.inject(row.fault, **row.settings)
+                if row.under_way is not None:
+                    with contextlib.suppress(SimulationError):  # it is dead
+                        await sim.inject("slow_node", node=row.under_way, factor=1)
 
             ended = await run_on(sim.url, tmp_path, disturb)
             return ended, await sim.requests()
@@ -106,17 +119,13 @@ def test_a_run_waits_where_nothing_answers_and_goes_on_by_itself(tmp_path: Path)
         async with simulation(CALLS, nodes=1) as sim:
             await sim.place(MODEL)
 
-            async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
-                await answered(40)
+            async def disturb(run: Meanwhile) -> None:
+                await run.answered(40)
                 await sim.inject("kill_node", node=0)
-                await told(answered, sim)
+                await run.told("No model answers now")
                 await sim.inject("node_back", node=0)
 
             return await run_on(sim.url, tmp_path, disturb)
-
-    async def told(answered: Callable[[int], Awaitable[None]], sim: Simulation) -> None:
-        del answered, sim
-        await asyncio.sleep(2)
 
     ended = asyncio.run(go())
 
@@ -130,8 +139,8 @@ def test_a_run_that_waits_ends_at_its_time_limit(tmp_path: Path) -> None:
         async with simulation(CALLS, nodes=1) as sim:
             await sim.place(MODEL)
 
-            async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
-                await answered(10)
+            async def disturb(run: Meanwhile) -> None:
+                await run.answered(10)
                 await sim.inject("kill_node", node=0)
 
             return await run_on(sim.url, tmp_path, disturb, limit=6.0)

@@ -62,6 +62,31 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Meanwhile:
+    """What can be waited for in a run that goes on."""
+
+    run: LiveRun
+
+    async def answered(self, count: int) -> None:
+        """Return when so many sub-calls have been answered."""
+        if count > 0:
+            await self._come(count, lambda event: isinstance(event, ev.SubcallFinished))
+
+    async def told(self, words: str) -> None:
+        """Return when the user has been told something that begins with these words."""
+        await self._come(1, lambda event: isinstance(event, ev.Notice) and event.text.startswith(words))
+
+    async def _come(self, count: int, wanted: Callable[[ev.Event], bool]) -> None:
+        async for batch in self.run.log.follow():
+            count -= sum(map(wanted, batch))
+            if count <= 0:
+                return
+
+
+Disturb = Callable[[Meanwhile], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
 class Fault:
     """What goes wrong, when so many sub-calls are answered."""
 
@@ -100,12 +125,11 @@ def schedule(seed: int, calls: int) -> list[Fault]:
 async def run_through(faults: Sequence[Fault], folder: Path, calls: int) -> Ended:
     """A run on three replicas on which these faults come one after the other; a node that is down comes back."""
     async with simulation(calls, delay=0.1) as sim:
-        for node in range(3):
-            await sim.place(MODEL, on=[node])
+        await place_on_each(sim)
 
-        async def disturb(answered: Callable[[int], Awaitable[None]]) -> None:
+        async def disturb(run: Meanwhile) -> None:
             for fault in faults:
-                await answered(fault.after)
+                await run.answered(fault.after)
                 with contextlib.suppress(SimulationError):  # what it is about may be gone by an earlier one
                     await sim.inject(fault.name, **fault.settings)
             await asyncio.sleep(2.0)
@@ -125,15 +149,33 @@ def simulation(
     return Simulation(devices, models=[model], replies=rules(calls, delay, pace), speed=speed, **how)
 
 
+async def place_on_each(sim: Simulation, nodes: int = 3) -> None:
+    """Load a replica on each of the devices, all at the same time."""
+    await asyncio.gather(*(sim.place(MODEL, on=[node]) for node in range(nodes)))
+
+
+async def hold(sim: Simulation, node: int) -> None:
+    """Slow a device down, and return when it has begun a reply that now takes seconds."""
+
+    async def begun() -> set[str]:
+        records = await sim.requests()
+        return {each.id for each in records if each.began and not each.ended and each.served_by == [node]}
+
+    await sim.inject("slow_node", node=node, factor=20)
+    before = await begun()
+    while await begun() <= before:  # noqa: ASYNC110 (the simulation tells nobody)
+        await asyncio.sleep(0.02)
+
+
 async def run_on(
     url: str,
     folder: Path,
-    disturb: Callable[[Callable[[int], Awaitable[None]]], Awaitable[Any]] | None = None,
+    disturb: Disturb | None = None,
     *,
     limit: float = 120.0,
     **settings: Any,
 ) -> Ended:
-    """Ask for the sum, and let `disturb` do what it does meanwhile; it may wait for a number of answered sub-calls."""
+    """Ask for the sum, and let `disturb` do what it does meanwhile."""
     root = folder / "runs"
     config = Kowalski(url=url, data_root=str(root), known_devices=str(folder / "devices.json"), spares=0, **settings)
     service = Service(config, host="a test")
@@ -146,16 +188,8 @@ async def run_on(
             RunRequest("What is the sum?", data, {"timeout": limit, "max_subcalls": 100_000}, False)
         )
 
-        async def answered(count: int) -> None:
-            if count <= 0:
-                return
-            async for batch in live.log.follow():
-                count -= sum(isinstance(event, ev.SubcallFinished) for event in batch)
-                if count <= 0:
-                    return
-
         if disturb is not None:
-            disturbing = asyncio.ensure_future(disturb(answered))
+            disturbing = asyncio.ensure_future(disturb(Meanwhile(live)))
         async for _ in live.log.follow():
             pass
         return Ended(live, time.monotonic() - began)

@@ -11,13 +11,12 @@ import asyncio
 import json
 import sys
 
-from tests.support.failing import MODEL, simulation
+from tests.support.failing import place_on_each, simulation
 
 
 async def main(port: int, nodes: int, calls: int, delay: float) -> None:
     async with simulation(calls, delay=delay, nodes=nodes, port=port, first=11) as sim:
-        for node in range(nodes):
-            await sim.place(MODEL, on=[node])
+        await place_on_each(sim, nodes)
         print(json.dumps({"control": sim.control_url}), flush=True)  # noqa: T201 (what it is for)
         await asyncio.to_thread(sys.stdin.read)
 
