@@ -70,37 +70,39 @@ def test_a_loop_is_interrupted(language: str, root: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_crash_is_told(language: str, root: Path) -> None:
-    async def scenario() -> None:
-        async with opened(root, language=language) as session:
-            result = await session(WORDS[language].crash)
-            assert result.status == "died", (result, session.text())
-            assert "variables are gone" in result.reason
-            assert (await session("1")).status == "died"
+def test_much_data_much_output_no_reply_and_a_crash(language: str, root: Path) -> None:
+    """One after the other in one kernel: to start one takes seconds in some languages."""
+    words = WORDS[language]
+    data = {"big": "abcdefghi\n" * (10 << 20)}
+    limits = Limits(output=1 << 16, cell_seconds=120)
 
-    asyncio.run(scenario())
-
-
-def test_a_text_of_100_mb_is_counted(language: str, root: Path) -> None:
-    big = "abcdefghi\n" * (10 << 20)
+    async def refuse(_prompt: str) -> str:
+        raise ValueError("the budget is used up")
 
     async def scenario() -> None:
-        async with opened(root, {"big": big}, language=language, limits=Limits(cell_seconds=120)) as session:
-            result = await session(WORDS[language].count)
+        async with opened(root, data, run=FakeRun(reply=refuse), language=language, limits=limits) as session:
+            # 100 MB of text are there to the last letter.
+            result = await session(words.count)
             assert (result.status, session.text().strip()) == ("ok", str(10 << 20)), (result, session.text())
 
-    asyncio.run(scenario())
-
-
-def test_a_flood_is_cut_with_its_true_size_told(language: str, root: Path) -> None:
-    async def scenario() -> None:
-        async with opened(root, language=language, limits=Limits(output=1 << 16, cell_seconds=120)) as session:
-            result = await session(WORDS[language].flood)
+            # A flood of output is cut, and its true size told.
+            result = await session(words.flood)
             assert result.status == "ok", result
             assert "END" in session.text()
             told = sum(len(output.text) + output.omitted for output in session.outputs)
             assert told == 3000 * 1001 + len("END\n")
             assert len(session.text()) < (1 << 16) + (1 << 16)
+
+            # Why the run cannot answer is said.
+            result = await session(words.cells["llm_query"].code.split(";")[0])
+            assert result.status == "error", (result, session.text())
+            assert "the budget is used up" in session.text()
+
+            # A kernel that crashes is told of, and dead.
+            result = await session(words.crash)
+            assert result.status == "died", (result, session.text())
+            assert "variables are gone" in result.reason
+            assert (await session("1")).status == "died"
 
     asyncio.run(scenario())
 
@@ -111,19 +113,6 @@ def test_without_depth_there_is_nothing_to_ask(language: str, root: Path) -> Non
             result = await session(WORDS[language].cells["llm_query"].code)
             assert result.status == "error", (result, session.text())
             assert session.run.prompts == []
-
-    asyncio.run(scenario())
-
-
-def test_the_run_says_why_it_cannot_answer(language: str, root: Path) -> None:
-    async def refuse(_prompt: str) -> str:
-        raise ValueError("the budget is used up")
-
-    async def scenario() -> None:
-        async with opened(root, language=language, run=FakeRun(reply=refuse)) as session:
-            result = await session(WORDS[language].cells["llm_query"].code.split(";")[0])
-            assert result.status == "error", (result, session.text())
-            assert "the budget is used up" in session.text()
 
     asyncio.run(scenario())
 
