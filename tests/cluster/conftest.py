@@ -18,7 +18,7 @@ CAPTURES = Path(__file__).parent / "captures"
 def nothing_left() -> Iterator[None]:
     """After each test: no child process, no thread and no socket more than before."""
 
-    with nothing_more(5, sockets_of="inet"):
+    with nothing_more(sockets_of="inet"):
         yield
 
 

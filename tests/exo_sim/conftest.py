@@ -13,5 +13,5 @@ from tests.support.leaks import nothing_more
 def nothing_left() -> Iterator[None]:
     """After each test: no child process, no thread and no socket more than before."""
 
-    with nothing_more(5):
+    with nothing_more():
         yield

@@ -105,7 +105,7 @@ def finished(answer: bytes) -> bool:
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
     """What a condition gives, once it is true."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (value := await condition()):  # noqa: ASYNC110 (it is another process that changes)
             await asyncio.sleep(0.005)
         return value

@@ -48,7 +48,7 @@ async def keep_alives(reader: asyncio.StreamReader, count: int = 3) -> bytes:
 
 async def until_zombie(reader: asyncio.StreamReader) -> None:
     """Read on, past what was on its way, until nothing comes but keep-alives."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while b"data: " in await keep_alives(reader):
             pass
 

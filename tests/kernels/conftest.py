@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     before = _left_over(place)
     yield place
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while (after := _left_over(place)) != before and time.monotonic() < deadline:
         time.sleep(0.02)
     shutil.rmtree(place)

@@ -140,7 +140,7 @@ async def opened(
     assert not list((root / "runs").glob("*")), "the kernels' data is still there"
 
 
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for `condition`, and fail if it does not come."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what it looks at has no event

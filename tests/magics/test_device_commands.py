@@ -97,7 +97,7 @@ def test_a_run_has_the_model_loaded_that_it_asks_for(notebook: Run, monkeypatch:
 def test_the_widget_shows_devices_and_what_becomes_of_them(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ipywidgets")
     wait = (
-        "import time\ndeadline = time.monotonic() + 60\n"
+        "import time\ndeadline = time.monotonic() + 120\n"
         f"while '{SMALL}: ready' not in watch.text:\n    assert time.monotonic() < deadline\n    time.sleep(0.1)\n"
         "watch.close()"
     )

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "only-for-this-test"  # noqa: S105
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition did not come about"
@@ -86,7 +86,7 @@ def start_kernel(url: str, runtime: Path) -> BlockingKernelClient:
     client = BlockingKernelClient(connection_file=str(runtime / f"kernel-{kernel}.json"))
     client.load_connection_file()
     client.start_channels()
-    client.wait_for_ready(timeout=30)
+    client.wait_for_ready(timeout=90)
     return client
 
 
@@ -97,7 +97,7 @@ def test_nothing_outlives_a_killed_server(
     server, url = jupyter
     client = start_kernel(url, tmp_path / "runtime")
     client.execute("%load_ext kowalski_jupyter\nnotes = 'n'\nget_ipython().run_cell_magic('rlm', 'notes', 'What?')")
-    model.wait_for(lambda: len(model.requests) == 2, timeout=30)
+    model.wait_for(lambda: len(model.requests) == 2, timeout=90)
     children = server.children(recursive=True)
     assert any("bwrap" in child.name() for child in children)
 

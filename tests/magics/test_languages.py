@@ -20,7 +20,6 @@ table = pandas.DataFrame({"city": ["Oslo", "Bern"], "people": [700, 130]})
 """
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("language", FOREIGN)
 def test_a_run_in_one_language(language: str, notebook: Run) -> None:
     need(language)

@@ -99,7 +99,7 @@ def test_an_interrupt_stops_the_run_and_raises_keyboard_interrupt(
         client = NotebookClient(book, timeout=None, allow_errors=True)
 
         def interrupt() -> None:
-            server.wait_for(lambda: server.requests, timeout=60)
+            server.wait_for(lambda: server.requests)
             asyncio.run_coroutine_threadsafe(client.km.interrupt_kernel(), loop).result()
 
         async def execute() -> None:

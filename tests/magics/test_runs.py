@@ -22,7 +22,7 @@ rlm = RLM()
 def magic(line): get_ipython().run_line_magic('rlm', line)
 def newest(): return rlm.status()['runs'][0]['id']
 def asked(run):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while rlm.document(run)['approval'] is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -27,7 +27,7 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("KOWALSKI_URL", "KOWALSKI_MODEL", "KOWALSKI_API_KEY", "KOWALSKI_MODEL_FILE"):
         monkeypatch.delenv(name, raising=False)
 
-    with nothing_more(5, sockets_of="inet"):
+    with nothing_more(sockets_of="inet"):
         yield
 
 

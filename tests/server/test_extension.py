@@ -49,7 +49,7 @@ async def test_the_events_socket_tells_of_a_run_as_it_goes(jp_ws_fetch: Callable
     socket: WebSocketClientConnection = await jp_ws_fetch("kowalski", "api", "events")
     first = json.loads(await socket.read_message() or "")
     await asyncio.to_thread(ask, "Say hello")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (rows := json.loads(await socket.read_message() or "")["runs"]) or rows[0]["state"] != "done":
             pass
     socket.close()
@@ -61,7 +61,7 @@ async def test_the_events_socket_tells_of_a_run_as_it_goes(jp_ws_fetch: Callable
 async def test_cancelling_from_the_browser(jp_fetch: Fetch, model_server: Any) -> None:
     model_server.script = lambda _: Reply("word " * 1000, token_delay=0.02)
     asking = asyncio.create_task(asyncio.to_thread(ask, "Say much"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (runs := json.loads((await jp_fetch("kowalski", "api", "status")).body)["runs"]):  # noqa: ASYNC110 (as a browser asks)
             await asyncio.sleep(0.01)
     answer = await jp_fetch("kowalski", "api", "runs", runs[0]["id"], "cancel", method="POST", body="")

@@ -38,7 +38,7 @@ class Browser:
 
     async def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Return the run's document as soon as `holds` of it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds(document := await self.document()):  # noqa: ASYNC110 (as a browser asks)
                 await asyncio.sleep(0.01)
         return document
@@ -75,7 +75,7 @@ async def going_on(fetch: Fetch, **options: Any) -> AsyncIterator[Browser]:
             client.close()
 
     following = asyncio.create_task(asyncio.to_thread(follow))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (runs := json.loads((await fetch("kowalski", "api", "status")).body)["runs"]):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     browser = Browser(fetch, runs[0]["id"])

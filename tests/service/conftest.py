@@ -80,7 +80,7 @@ def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
         desk.host.close()
         assert not Path(desk.host.socket).parent.exists()
         assert not [path for path in desk.root.rglob("*") if path.is_file()]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (left := new_children(before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
@@ -102,7 +102,7 @@ def new_children(before: set[int]) -> dict[int, str]:
     return left
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait for a condition, with a deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

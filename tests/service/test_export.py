@@ -71,7 +71,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
         hide = "" if ours else "import sys\nsys.modules['kowalski_jupyter'] = None\n"
         book.cells.insert(1, nbformat.v4.new_code_cell(hide + define))
         book.cells.append(nbformat.v4.new_code_cell(check))
-        NotebookClient(book, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        NotebookClient(book, timeout=None, resources={"metadata": {"path": str(tmp_path)}}).execute()
         return book
 
     return run

@@ -113,7 +113,6 @@ def check(server: ScriptedServer, before: int, told: list[dict[str, Any]], n: in
     assert TURNS + ANSWER - sum(paid) <= len(again) <= TURNS + ANSWER - sum(paid[:n])
 
 
-@pytest.mark.timeout(600)
 def test_a_kill_after_any_event_loses_nothing(tmp_path: Path) -> None:
     with ScriptedServer(script) as server, killer(server.url, "toy") as run:
         whole = run(0, tmp_path / "whole" / "runs.sqlite", tmp_path / "data")

@@ -11,7 +11,7 @@ import psutil
 
 
 @contextmanager
-def nothing_more(seconds: float = 10.0, *, sockets_of: str = "all") -> Iterator[None]:
+def nothing_more(seconds: float = 60.0, *, sockets_of: str = "all") -> Iterator[None]:
     """Afterwards there is no child process, no thread and no socket (of that kind, see psutil) more than before."""
 
     def state() -> tuple[set[int], int, int]:

@@ -199,7 +199,7 @@ class ScriptedServer:
             self._thread.join(10)
             self._thread = None
 
-    def wait_for(self, condition: Callable[[], Any], timeout: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
         """Block until `condition` holds; it is looked at whenever something happens here."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):

@@ -75,7 +75,7 @@ def open_exo_pool(tmp_path: Path) -> Open:
         router = Router(cluster, **how)
         try:
             with cluster.looking():
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while (
                         len(cluster.snapshot.clusters) < len(urls) or len(cluster.snapshot.of_model(model)) < replicas
                     ):

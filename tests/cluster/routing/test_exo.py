@@ -140,7 +140,7 @@ def test_a_replica_is_added_while_many_wait_and_taken_away_afterwards(open_exo_p
                 await desk.ask_many(200)
                 counts.append(len((await sim.tell())["instances"]))
                 assert any("it is loaded on one more device" in line for line in desk.told)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while len((await sim.tell())["instances"]) > 1:  # noqa: ASYNC110 (nobody tells)
                         await asyncio.sleep(0.1)
                 counts.append(len((await sim.tell())["instances"]))
