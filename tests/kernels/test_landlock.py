@@ -55,6 +55,11 @@ REFUSED = re.compile(r"refused: .*(permission ?denied|not permitted|access ?deni
 """Rather than gone wrong, as where nobody listens."""
 
 
+@pytest.fixture(autouse=True)
+def one_zygote() -> None:
+    """Let each pool have its own: one from before sees nothing of what is left open."""
+
+
 @contextmanager
 def left_open(folder: Path) -> Iterator[None]:
     """Have sandboxes show a folder of the host's so that it may be written, and to what is not forked a device."""
