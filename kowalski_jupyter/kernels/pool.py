@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from weakref import WeakSet
 
 import zmq
 
@@ -79,6 +80,7 @@ class KernelPool:
         self._spares: dict[str, Spares[ChildKernel]] = {}
         self._places = Spares(self._place, count=spares)
         self._kernels: set[ChildKernel] = set()
+        self._processes: WeakSet[KernelProcess] = WeakSet()
         self._available = Available(self._chosen)
         self._closed = False
         self._zygote: Zygote | None = None
@@ -141,6 +143,8 @@ class KernelPool:
             await self._zygote.close()
         await asyncio.gather(*closing)
         await asyncio.gather(*(kernel.close() for kernel in [*self._kernels]))
+        # Those as well whose start was cancelled, and then whoever waited for their end.
+        await asyncio.gather(*(process.close() for process in [*self._processes]))
         await self._scope.close()
         if self._context is not None:
             self._context.term()
@@ -198,7 +202,9 @@ class KernelPool:
         self, mounts: Sequence[Mount], zygote: Zygote | None = None, *, net: bool = False
     ) -> KernelProcess:
         folder = self._root / f"{PREFIX}{secrets.token_hex(6)}"
-        return KernelProcess(folder, self._setup(), mounts, net=net, zygote=zygote)
+        process = KernelProcess(folder, self._setup(), mounts, net=net, zygote=zygote)
+        self._processes.add(process)
+        return process
 
     def _make(self, language: str, data: Sequence[DataItem], access: Access) -> ChildKernel:
         """Return a kernel that is not started yet."""

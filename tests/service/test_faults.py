@@ -19,7 +19,7 @@ from kowalski_jupyter.kernels.folders import sweep
 from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE, _thread_host, connect
 from kowalski_jupyter.service.socket.client import ServiceClient, ServiceError
-from tests.service.conftest import Desk, until
+from tests.service.conftest import Desk, new_children, until
 from tests.service.test_loop import NOTES, block
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 
@@ -58,15 +58,17 @@ def test_going_away_stops_the_run_its_requests_and_its_kernel(open_desk: Open) -
         return Reply("yes", delay=0.02) if request.last("user").startswith("call ") else block(code)
 
     with ScriptedServer(script) as server:
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
         desk = open_desk(server, spares=0)
 
-        def kernels() -> list[psutil.Process]:
-            sandboxes = [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]
-            return [sandbox for sandbox in sandboxes if "--zygote" not in sandbox.cmdline()]
+        def kernels() -> list[str]:
+            lines = new_children(before).values()
+            return [line for line in lines if "bwrap" in line and "--zygote" not in line]
 
         with desk.client.run(desk.request("What?", {"notes": NOTES})) as batches:
             next(batches)
             until(lambda: len(server.requests) > 5)
+            assert kernels()
         until(lambda: not kernels())
         until(lambda: desk.client.status()["runs"][0]["state"] == "cancelled")
         count = len(server.requests)
@@ -104,7 +106,7 @@ def test_a_kernel_killed_in_mid_cell_is_told_and_the_run_goes_on(open_desk: Open
         def kill() -> None:
             until(lambda: "'text': 'started" in str(desk_documents(desk)))
             sandboxes = [p for p in psutil.Process().children(recursive=True) if "bwrap" in p.name()]
-            os.kill(max(process.pid for process in sandboxes), signal.SIGKILL)
+            os.kill(max(sandboxes, key=psutil.Process.create_time).pid, signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
