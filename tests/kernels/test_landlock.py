@@ -112,11 +112,11 @@ async def held(root: Path, language: str, *, forks: bool, net: bool) -> None:
 
 
 @COMPLETE
-@pytest.mark.parametrize("net", [False, True], ids=["closed", "net"])
-@pytest.mark.parametrize(("language", "forks"), STARTS)
+@pytest.mark.parametrize(
+    ("language", "forks", "net"),
+    [*((*start, False) for start in STARTS), *((language, False, True) for language in LANGUAGES)],
+)
 def test_it_holds_what_the_sandbox_leaves_open(root: Path, language: str, *, forks: bool, net: bool) -> None:
-    if net and forks:
-        pytest.skip("kernels with the network are not forked")
     if language != "python":
         need(language)
     asyncio.run(held(root, language, forks=forks, net=net))
