@@ -77,7 +77,6 @@ class CallServer:
         self.final = False
         self.open = True
         self.waiting = 0
-        self.checks_answer = calls.checks_answer
         self._path = path
         self._calls = calls
         self._on_busy = on_busy
@@ -85,6 +84,11 @@ class CallServer:
         self._busy = 0
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+
+    @property
+    def checks_answer(self) -> bool:
+        """See `Calls.checks_answer`."""
+        return self._calls.checks_answer
 
     async def start(self) -> None:
         """Begin to listen."""
