@@ -106,8 +106,7 @@ class Run:
         self._kernels: RunKernels | None = None
         self._loop: Loop | None = None
         self._calls: RunCalls | None = None
-        self._worker: asyncio.Task[Any] | None = None
-        self._limited = False
+        self._work: asyncio.Task[Value] | None = None
         self._emit = log.append
         self._tree = parent.tree if parent else self._new_tree(resources, memo or RunMemo())
         self.steering = Steering(self._emit, self._tree.budget.raise_limits)
@@ -190,25 +189,21 @@ class Run:
 
     async def _until_limit(self) -> Value:
         """Work until there is an answer; a limit of the whole tree cancels the work of the first run."""
-        self._worker = asyncio.current_task()
+        self._work = asyncio.create_task(self._answer())
         try:
-            answer = await self._answer()
-            if self._limited:
-                await asyncio.sleep(0)  # the last step has reached it: the cancellation comes here
+            return await self._work
         except asyncio.CancelledError:
+            me = asyncio.current_task()
             reached = self._tree.budget.reached
-            if self._limited and reached and self._worker and not self._worker.uncancel():
+            if self._parent is None and reached is not None and me is not None and not me.cancelling():
                 raise reached from None
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
             raise
-        else:
-            return answer
-        finally:
-            self._worker = None
 
     def _stop_work(self) -> None:
-        if self._worker is not None:
-            self._limited = True
-            self._worker.cancel()
+        if self._work is not None:
+            self._work.cancel()
 
     async def _give_best(self) -> None:
         """Keep the best answer that there is, without asking any model."""

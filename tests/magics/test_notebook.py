@@ -79,7 +79,7 @@ MISTAKES = [
     ("%%rlm note\nWhat?", "Did you mean notes?"),
     ("%%rlm thing\nWhat?", "thing"),
     ("%%rlm notes\n  \n", "question is empty"),
-    ("%%rlm notes --frobnicate\nWhat?", "unrecognized arguments"),
+    ("%%rlm notes --frobnicate\nWhat?", "There is no --frobnicate"),
     ("%rlm frobnicate", "status"),
     ("%rlm show r-000000", "%rlm runs"),
 ]

@@ -64,7 +64,7 @@ MISTAKES = [
     ("%rlm tell r-000000", "%rlm tell ID TEXT"),
     ("%rlm tell r-000000 don't", "no run 'r-000000'"),
     ("%rlm allow r-000000", "Say what to raise"),
-    ("%rlm allow r-000000 --max-turns x", "invalid number"),
+    ("%rlm allow r-000000 --max-turns x", "is not a whole number"),
     ("%rlm step r-000000 maybe", "run, edit or skip"),
     ("%rlm step r-000000 run", "no run 'r-000000'"),
     ("%rlm resume r-000000", "no run 'r-000000'"),
@@ -201,7 +201,8 @@ def test_help_names_every_command_in_one_line_each(notebook: Run) -> None:
     names = error_of(book.cells[2]).split("There are: ")[1].strip().rstrip(".").split(", ")
 
     assert lines[0].startswith("`%%rlm [NAME …]")
-    assert [line.split()[1].strip("`:") for line in lines[1:]] == names
+    assert lines[1].startswith("`%%rlm_batch VALUES")
+    assert [line.split()[1].strip("`:") for line in lines[2:]] == names
     assert set(names) >= {"tell", "allow", "step", "resume", "replay", "export"}
 
 

@@ -85,6 +85,7 @@ class _Starting(_Streaming):
     async def follow(self, live: LiveRun) -> None:
         self.live = live
         await self.stream(live)
+        self.on_connection_close()  # a stream that has ended early may have noticed it first
 
     def on_connection_close(self) -> None:
         """Stop means stop: who goes away while the run goes on cancels it."""
