@@ -11,12 +11,13 @@ import asyncio
 import json
 import sys
 
-from tests.support.failing import place_on_each, simulation
+from tests.support.failing import MODEL, simulation
 
 
 async def main(port: int, nodes: int, calls: int, delay: float) -> None:
     async with simulation(calls, delay=delay, nodes=nodes, port=port, first=11) as sim:
-        await place_on_each(sim, nodes)
+        for node in range(nodes):
+            await sim.place(MODEL, on=[node])
         print(json.dumps({"control": sim.control_url}), flush=True)  # noqa: T201 (what it is for)
         await asyncio.to_thread(sys.stdin.read)
 
