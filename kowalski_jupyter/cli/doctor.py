@@ -138,11 +138,12 @@ def _sandbox() -> Check:
 
 def _second_wall() -> Check:
     held = landlock.parts("nothing")
-    walls = ["a filter of system calls"] if seccomp.program() else []
+    filters = bool(seccomp.program())
+    walls = ["a filter of system calls"] if filters else []
     walls += [f"Landlock for {', '.join(held)}"] if held else []
     return Check(
         "second wall",
-        ok=bool(seccomp.program()) and landlock.version() >= landlock.COMPLETE,
+        ok=filters and landlock.version() >= landlock.COMPLETE,
         detail="; ".join(walls) or "none",
         fix="a newer system: Linux 6.12 or later, on x86_64 or aarch64, with Landlock switched on, has all of it",
         needed=False,

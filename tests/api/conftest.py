@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.service.connect import SOCKET_VARIABLE, TOKEN_VARIABLE
-from tests.service.conftest import Desk, one_zygote, open_desk
+from tests.service.conftest import Desk, open_desk
 from tests.support.scripted_server import ScriptedServer
+from tests.support.zygotes import one_zygote
 
 __all__ = ["one_zygote", "open_desk", "serve"]
 

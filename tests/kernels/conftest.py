@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.zygotes import WHERE
+from tests.support.zygotes import one_zygote
+
+__all__ = ["one_zygote"]
 
 
 def _group_names() -> set[str]:
@@ -56,9 +58,3 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def root(tmp_path: Path) -> Path:
     """Return a folder for runs' data."""
     return tmp_path / "kernels"
-
-
-@pytest.fixture(autouse=True)
-def one_zygote(zygote: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have all pools fork from one zygote."""
-    monkeypatch.setattr(WHERE, zygote)

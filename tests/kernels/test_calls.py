@@ -141,23 +141,20 @@ def test_final_counts_once(root: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_final_from_a_thread(root: Path) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import threading\nt = threading.Thread(target=FINAL, args=(7,))\nt.start(); t.join()",
+        "import os\nif os.fork(): os.wait()\nelse: FINAL(7)",
+    ],
+    ids=["a thread", "a copy of the process"],
+)
+def test_final_from_elsewhere(root: Path, code: str) -> None:
     async def scenario() -> None:
         async with opened(root) as session:
-            code = "import threading\nt = threading.Thread(target=FINAL, args=(7,))\nt.start(); t.join()"
             assert (await session(code)).status == "final"
             assert session.run.value == 7
             assert session.outputs == []
-
-    asyncio.run(scenario())
-
-
-def test_final_from_a_copy_of_the_process(root: Path) -> None:
-    async def scenario() -> None:
-        async with opened(root) as session:
-            code = "import os\nif os.fork(): os.wait()\nelse: FINAL(7)"
-            assert (await session(code)).status == "final"
-            assert session.run.value == 7
 
     asyncio.run(scenario())
 

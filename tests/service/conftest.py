@@ -19,7 +19,9 @@ from kowalski_jupyter.service.request import RunRequest
 from kowalski_jupyter.service.socket.client import ServiceClient
 from tests.support.leaks import nothing_more
 from tests.support.scripted_server import ScriptedServer
-from tests.support.zygotes import WHERE
+from tests.support.zygotes import one_zygote
+
+__all__ = ["one_zygote"]
 
 
 @dataclass
@@ -54,12 +56,6 @@ class Desk:
         trace = Trace.of(events)
         value = self.client.answer(trace.run) if trace.state == "done" else None
         return Outcome(trace.run, events, trace.document(), value)
-
-
-@pytest.fixture(autouse=True)
-def one_zygote(zygote: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have all pools fork from one zygote."""
-    monkeypatch.setattr(WHERE, zygote)
 
 
 @pytest.fixture

@@ -149,9 +149,9 @@ def simulation(
     return Simulation(devices, models=[model], replies=rules(calls, delay, pace), speed=speed, **how)
 
 
-async def place_on_each(sim: Simulation, nodes: int = 3) -> None:
-    """Load a replica on each of the devices, all at the same time."""
-    await asyncio.gather(*(sim.place(MODEL, on=[node]) for node in range(nodes)))
+async def place_on_each(sim: Simulation) -> None:
+    """Load a replica on each of the three devices, all at the same time."""
+    await asyncio.gather(*(sim.place(MODEL, on=[node]) for node in range(len(NAMES))))
 
 
 async def hold(sim: Simulation, node: int) -> None:

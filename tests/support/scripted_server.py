@@ -224,11 +224,10 @@ class ScriptedServer:
         ready()
         await self._stop.wait()
         server.close()
-        while protocols or len(asyncio.all_tasks()) > 1:  # a connection that comes just now is made by a task
-            for protocol in list(protocols):
-                protocol.abort()
-            await asyncio.sleep(0)
+        for protocol in list(protocols):
+            protocol.abort()
         await server.wait_closed()
+        await asyncio.sleep(0)
 
     def changed(self) -> None:
         with self._changed:

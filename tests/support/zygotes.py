@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from kowalski_jupyter.kernels.sandbox import Python
 from kowalski_jupyter.kernels.zygote import Zygote, ZygoteError
 
-WHERE = "kowalski_jupyter.kernels.pool.Zygote"
+_WHERE = "kowalski_jupyter.kernels.pool.Zygote"
 """Where a pool looks for the kind of zygote that it starts."""
 
 
@@ -39,3 +41,9 @@ def lent_zygote() -> Iterator[Callable[[Python], Zygote]]:
         asyncio.run(lent.start())
     yield lambda wanted: lent if wanted == python and lent.process and lent.alive else Zygote(wanted)
     asyncio.run(lent.end())
+
+
+@pytest.fixture(autouse=True)
+def one_zygote(zygote: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all pools fork from one zygote, in the folders whose conftest.py imports this."""
+    monkeypatch.setattr(_WHERE, zygote)

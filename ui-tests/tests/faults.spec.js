@@ -32,6 +32,8 @@ async function startRun(page, cluster) {
   ]);
   await runCell(page, 0);
   await execute(page, 'kowalski:open-panel');
+  // A run that begins before the server has found the cluster goes to the address alone.
+  await expect(device(page, 'studio')).toContainText('there');
   await startCell(page, 1);
   await cluster.answered(40);
   return output(page, 1);

@@ -137,12 +137,11 @@ class ReplyStream:
     def _take_arrived(self) -> str:
         """Take all whole lines of what has arrived, and return the rest."""
         text = "".join(self._arrived)
-        rest = ""
+        half = "\r" if text.endswith("\r") else ""  # of a line's end, or the whole of one
         if "\r" in text:
-            rest = "\r" if text.endswith("\r") else ""  # a line's end, or the first half of one
             text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
         end = text.rfind("\n") + 1
-        rest = text[end:] + rest
+        rest = text[end:] + half
         self._arrived[:] = [rest]
         self._looked_at = 0
         self._unsure = _may_end(rest)
