@@ -11,7 +11,7 @@ from typing import Any
 
 from .base import Access, CellResult, DataItem, Function, KernelError, Output, PastCell
 from .cell import Cell, OnOutput
-from .child import ChildKernel, Make
+from .child import HOW, ChildKernel, Make
 from .convert import convert
 from .installed import Installed
 from .languages import Language
@@ -163,8 +163,9 @@ class ForeignKernel(ChildKernel):
             self._kill("it sent far more output than it may")
 
     def _complete(self) -> None:
-        """Wait for outputs that come after the end, where a kernel sends such (see `_on_message`)."""
-        if not self._kind.late_outputs or self._dialogue is None:
+        """Wait for what a kernel still does or sends after a cell's end, where it does (see `_on_message`)."""
+        is_stopping = self._kind.stopping and self._was_stopped
+        if not (self._kind.late_outputs or is_stopping) or self._dialogue is None:
             self._finish()
         elif self._barrier:
             self._is_late = True
@@ -174,14 +175,22 @@ class ForeignKernel(ChildKernel):
     def _raise_barrier(self) -> None:
         assert self._dialogue is not None  # noqa: S101 - a cell is running
         self._is_late = False
-        self._barrier = self._dialogue.send("kernel_info_request", {})
+        if self._kind.stopping and self._was_stopped:
+            self._barrier = self._dialogue.send("execute_request", {"code": self._kind.stopping, **HOW})
+        else:
+            self._barrier = self._dialogue.send("kernel_info_request", {})
+
+    @property
+    def _was_stopped(self) -> bool:
+        """Whether the running cell was interrupted: if its code does not end now, its kernel does."""
+        return self._cell is not None and self._cell.stopped_by is not None
 
     def _finish(self) -> None:
         self._barrier = ""
         super()._finish()
 
     def _on_deadline(self) -> None:
-        if self._barrier:
+        if self._barrier and not self._was_stopped:
             self._finish()  # the cell itself was in time
         else:
             super()._on_deadline()

@@ -45,10 +45,11 @@ class Words:
 
     cells: Mapping[str, Cell]
     setup: str
-    """Gives ``kept`` the value 41."""
+    """Gives ``kept`` the value 41, and ``turns`` the value 0."""
     kept: str
     """Shows ``kept``."""
     loop: str
+    """Counts without end, in ``turns``."""
     crash: str
     flood: str
     """Prints some 3 MB in lines of x, then END."""
@@ -60,6 +61,8 @@ class Words:
     """Starts processes or threads without end."""
     keeps: bool = True
     """Whether an interrupted cell leaves the variables."""
+    turns: str = ""
+    """Shows ``turns``."""
     attacks: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,9 +89,10 @@ JAVASCRIPT = Words(
         "shared by Python": Cell("shared('from python').k", "7"),
         "FINAL": Cell("FINAL({ n: [1, 2.5], $: 'ü' }); console.log('never')", "", "final"),
     },
-    setup="let kept = 41",
+    setup="let kept = 41; let turns = 0",
     kept="kept",
-    loop="while (true) {}",
+    loop="while (true) turns++",
+    turns="turns",
     crash="Deno.exit(3)",
     flood="for (let i = 0; i < 3000; i++) console.log('x'.repeat(1000)); console.log('END')",
     count="big.split('a').length - 1",
@@ -125,9 +129,10 @@ BASH = Words(
         "shared by Python": Cell("shared 'from python'", '{"k": 7}'),
         "FINAL": Cell('FINAL \'{"n": [1, 2.5], "$": "ü"}\'; echo never', "", "final"),
     },
-    setup="kept=41",
+    setup="kept=41; turns=0",
     kept="echo $kept",
-    loop="while :; do :; done",
+    loop="while :; do turns=$((turns + 1)); done",
+    turns="echo $turns",
     crash="kill -KILL $$",
     flood="for i in {1..3000}; do printf 'x%.0s' {1..1000}; echo; done; echo END",
     count='tr -cd a < "$big_file" | wc -c',
@@ -166,9 +171,10 @@ JAVA = Words(
             'FINAL(new TreeMap<>(Map.of("n", List.of(1, 2.5), "$", "ü"))); System.out.println("never")', "", "final"
         ),
     },
-    setup="int kept = 41;",
+    setup="int kept = 41; int turns = 0;",
     kept="kept",
-    loop="while (true) {}",
+    loop="while (true) turns++;",
+    turns="turns",
     crash="System.exit(3)",
     flood='for (int i = 0; i < 3000; i++) System.out.println("x".repeat(1000)); System.out.println("END");',
     count="big.chars().filter(c -> c == 'a').count()",

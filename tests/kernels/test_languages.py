@@ -11,6 +11,7 @@ import pytest
 
 from kowalski_jupyter.kernels.base import Limits, Value
 from kowalski_jupyter.kernels.languages import FOREIGN
+from kowalski_jupyter.kernels.languages.java import _version
 
 from .languages import WORDS, need
 from .support import FakeRun, opened
@@ -57,12 +58,18 @@ def test_a_loop_is_interrupted(language: str, root: Path) -> None:
             assert (await session(words.setup)).status == "ok", session.text()
             session.kernel._limits = Limits(cell_seconds=0.5)  # type: ignore[attr-defined]
             result = await session(words.loop)
-            if words.keeps:
+            # What does not heed an interrupt cannot be ended alone by newer versions of Java.
+            if words.keeps and (language != "java" or (_version("javac") or 0) < 20):
                 assert result.status == "timeout", result
                 assert "0.5 s" in result.reason
                 session.kernel._limits = Limits(cell_seconds=20)  # type: ignore[attr-defined]
                 assert (await session(words.kept)).status == "ok"
                 assert "41" in session.text()
+                counted = []
+                for _ in range(2):
+                    assert (await session(words.turns)).status == "ok"
+                    counted.append(int(session.text()))
+                assert counted[0] == counted[1] > 0, "the interrupted cell goes on"
             else:
                 assert result.status == "died", result
                 assert "variables are gone" in result.reason

@@ -53,6 +53,7 @@ class Java(Language):
     kernelspecs = ("java", "jjava")
     reserved = frozenset(_RESERVED.split())
     trial = "6 * 7"
+    stopping = "kowalski.Kowalski.stop();"  # an interrupt only makes the kernel stop waiting for the cell
 
     def command(self, argv: Sequence[str], limits: Limits) -> list[str]:
         """Start the kernel itself, with flags for a quick start and a small heap."""

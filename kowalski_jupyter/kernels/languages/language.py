@@ -54,6 +54,7 @@ class Language:
         table_form: how tables are written for it; other data without a form of its own is JSON.
         seconds_to_start: how long its kernel may take.
         interrupt: how a cell is stopped: "" for what the kernelspec says, ``end`` if only the kernel's end does it.
+        stopping: a cell that returns when no interrupted cell's code runs any more, "" where an interrupt sees to it.
         reserved: names that no variable can have there.
         trial: a cell that shows 42.
         least_memory: bytes without which its kernel does not start or soon ends.
@@ -67,6 +68,7 @@ class Language:
     table_form: Form = "json"
     seconds_to_start: float = 60.0
     interrupt: Literal["", "message", "signal", "end"] = ""
+    stopping: str = ""
     reserved: frozenset[str] = frozenset()
     trial: str = ""
     least_memory: int = 0

@@ -46,6 +46,29 @@ public final class Kowalski {
         run = (Map<String, Object>) parse(opening);
     }
 
+    /** Return when no cell's code runs but what calls this: its kernel leaves that of an interrupted one to go on. */
+    public static void stop() throws InterruptedException {
+        for (Thread each : Thread.getAllStackTraces().keySet())
+            for (int round = 0; each != Thread.currentThread() && runsCell(each); round++) {
+                if (round >= 20) end(each); // until then it may end by itself, as what waits does
+                Thread.sleep(5);
+            }
+    }
+
+    /** Whether a thread runs a cell: JShell makes a cell's code a method of this name. */
+    static boolean runsCell(Thread thread) {
+        return Arrays.stream(thread.getStackTrace()).anyMatch(frame -> frame.getMethodName().equals("do_it$"));
+    }
+
+    /** End what a thread does, as JShell does, where Java can (before version 20). */
+    static void end(Thread thread) {
+        try {
+            Thread.class.getMethod("stop").invoke(thread);
+        } catch (ReflectiveOperationException error) {
+            // who waits here for the thread's end ends the kernel
+        }
+    }
+
     record Reply(Object value, byte[] data) {}
 
     static Reply call(String name, Map<String, Object> fields, byte[] payload) {
