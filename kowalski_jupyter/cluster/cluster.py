@@ -124,6 +124,22 @@ class Cluster:
             await self._first_search()
         return self.snapshot
 
+    async def at(self, url: str) -> str | None:
+        """Return the key of the cluster that a node at this base URL is of; None if no exo answers there.
+
+        One that no search has found yet is watched from now on.
+        """
+        self.start()
+        known = next((watch for watch in self._watches if url in watch.reachable), None)
+        if known is not None:
+            return known.key
+        answer = await self._discovery.ask(url)
+        if answer is None:
+            return None
+        await self._take_in(*answer)
+        node, _ = answer
+        return next((watch.key for watch in self._watches if watch.has(node)), None)
+
     def trend(self, health: DeviceHealth, field: str, seconds: float) -> list[float | None]:
         """Return the history of a device (`History.trend`)."""
         history = self._histories.get(_history_key(health.device))
@@ -153,8 +169,12 @@ class Cluster:
         covered = {url for watch in self._watches for url in watch.reachable}
         async with aclosing(self._discovery.find(covered)) as answers:
             async for node, url in answers:
-                if not any(node in watch.state.devices or node == watch.key for watch in self._watches):
-                    await self._add(Watch(self.exo, node, url))
+                await self._take_in(node, url)
+
+    async def _take_in(self, node: str, url: str) -> None:
+        """Watch the cluster of a node that answers at `url`, if that is not done yet."""
+        if not any(watch.has(node) for watch in self._watches):
+            await self._add(Watch(self.exo, node, url))
 
     async def _add(self, watch: Watch) -> None:
         """Take in a cluster that was found; one with nodes that are known already was found twice."""

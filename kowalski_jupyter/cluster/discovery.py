@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from kowalski_jupyter.cluster.exo.addresses import DEFAULT_PORT
@@ -44,13 +45,8 @@ class Discovery:
         Args:
             covered: base URLs that need not be asked: what is there is known.
         """
-        now = time.monotonic()
-        places = [
-            url
-            for url in dict.fromkeys([*self._given, *self._known.urls])
-            if url not in covered and self._others.get(url, 0.0) <= now
-        ]
-        asking = [asyncio.create_task(self._ask(url)) for url in places]
+        places = dict.fromkeys([*self._given, *self._known.urls])
+        asking = [asyncio.create_task(self.ask(url)) for url in places if url not in covered]
         try:
             for answer in asyncio.as_completed(asking):
                 if (found := await answer) is not None:
@@ -64,7 +60,11 @@ class Discovery:
         """Note where nodes answer, for the next start."""
         self._known.note(urls)
 
-    async def _ask(self, url: str) -> tuple[str, str] | None:
+    async def ask(self, url: str) -> tuple[str, str] | None:
+        """Return node id and base URL if a node answers at `url`; None if not, or if something else lately did."""
+        is_plain = url.startswith("http://")  # exo speaks nothing else
+        if not is_plain or self._others.get(url, 0.0) > time.monotonic():
+            return None
         try:
             return (await self._client.node_id(url, _PATIENCE)).value, url
         except NotExoError:
@@ -75,11 +75,7 @@ class Discovery:
 
 
 def _origins(given: Iterable[str]) -> Iterable[str]:
-    """Give what the user wrote as base URLs; only plain HTTP, since exo speaks nothing else."""
+    """Give what the user wrote as base URLs."""
     for url in given:
-        try:
-            place = origin(url)
-        except ModelError:
-            continue
-        if place.startswith("http://"):
-            yield place
+        with suppress(ModelError):
+            yield origin(url)

@@ -81,6 +81,10 @@ class Watch:
             return None
         return self.state.stamp - device.last_seen + self._frozen
 
+    def has(self, node: str) -> bool:
+        """Return whether a node is of this cluster."""
+        return node == self.key or node in self.state.devices
+
     @property
     def over(self) -> bool:
         """Whether no node has answered for so long that it is a matter of the search."""

@@ -77,12 +77,11 @@ async def _at(router: Router, settings: ModelSettings, report: Report) -> ChatMo
         return await find_model(settings, report)
     if settings.url == EMBEDDED:
         return await start_embedded(report)
+    only = await cluster.at(origin(settings.url)) if settings.url else None
+    if settings.url and only is None:
+        return await find_model(settings, report)
     snapshot = await cluster.look()
-    keys = [
-        key
-        for key in snapshot.clusters
-        if (urls := snapshot.urls(key)) and (not settings.url or origin(settings.url) in urls)
-    ]
+    keys = [key for key in snapshot.clusters if snapshot.urls(key) and only in {key, None}]
     if not keys:
         return await find_model(settings, report)
     first, *others = keys
