@@ -91,14 +91,17 @@ class Python:
         Raises:
             KernelError: it cannot be run.
         """
+        path = Path(executable).absolute()
+        if ".." in path.parts:  # bubblewrap would make its links twice
+            path = path.parent.resolve() / path.name
         try:
-            done = subprocess.run([executable, "-c", _PROBE], check=True, capture_output=True, timeout=60)
+            done = subprocess.run([path, "-c", _PROBE], check=True, capture_output=True, timeout=60)
             found = json.loads(done.stdout)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise KernelError(f"The Python of child kernels, {executable}, does not run: {error}") from error
         prefixes = dict.fromkeys(Path(prefix) for prefix in found["prefixes"])
         user = Path(found["user"]) if found["user"] and Path(found["user"]).is_dir() else None
-        return cls(str(Path(executable).absolute()), tuple(prefixes), user)
+        return cls(str(path), tuple(prefixes), user)
 
     def mounts(self) -> Sequence[Mount]:
         """Return what has to be visible for this Python to run, and nothing else of a home it is in."""

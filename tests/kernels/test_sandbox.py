@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from kowalski_jupyter.kernels import cgroup, sandbox, seccomp
-from kowalski_jupyter.kernels.base import KernelError, Limits, SandboxMissingError
+from kowalski_jupyter.kernels.base import KernelError, Limits, Output, SandboxMissingError
 from kowalski_jupyter.kernels.pool import KernelPool
 from kowalski_jupyter.kernels.sandbox import Bubblewrap
 from kowalski_jupyter.kernels.zygote import supported
@@ -167,6 +167,23 @@ def test_without_a_sandbox_if_the_user_says_so(root: Path, monkeypatch: pytest.M
             assert (await session("while True: pass")).status == "timeout"
             assert await session.value("x") == "1"
             assert (await session("import os; os._exit(4)")).status == "died"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_an_interpreter_that_was_started_by_a_path_with_dots(root: Path, forks: bool) -> None:
+    async def scenario() -> None:
+        prefix = Path(sys.prefix)
+        python = f"{prefix}/../{prefix.name}/bin/python"
+        pool = KernelPool(root / "runs", spares=0, forks=forks, python=python)
+        try:
+            kernel = await pool.acquire("python", data=(), calls=FakeRun())
+            outputs: list[Output] = []
+            assert (await kernel.execute("6 * 7", outputs.append)).status == "ok"
+            assert [output.text for output in outputs] == ["42"]
+        finally:
+            await pool.close()
 
     asyncio.run(scenario())
 
