@@ -27,7 +27,8 @@ from .messages import Messages
 from .namespace import Finished, Namespace
 from .output import Descriptors, Recorder, Rich, Stream
 from .requests import reply_to
-from .shell import Compiler, Hook, Shell
+from .running import may_wait, run
+from .shell import Compiler, Shell
 from .text import valid
 from .tracebacks import describe
 
@@ -86,7 +87,7 @@ class RunKernel(IPythonKernel):
         match request["type"]:
             case "execute_request":
                 cell = self._execute(content)
-                return cell if _may_wait(content["code"]) else _to_its_end(cell)
+                return cell if may_wait(content["code"]) else _to_its_end(cell)
             case "load_request":
                 return self._load(content)
             case "recall_request":
@@ -172,18 +173,12 @@ class RunKernel(IPythonKernel):
         """Run `code`, with its outputs and its error recorded; return the error."""
         shell = self._shell
         try:
-            try:
-                transformed, problem = shell.transform_cell(code), None
-            except Exception:  # noqa: BLE001 - shown by run_cell_async
-                transformed, problem = code, sys.exc_info()
-            cast("Hook", shell.displayhook).cell = transformed
             interrupts.start_cell()
             try:
-                result = await shell.run_cell_async(code, transformed_cell=transformed, preprocessing_exc_tuple=problem)
+                error = await run(shell, code)
             finally:
                 interrupts.end_cell()
             shell.events.trigger("post_execute")
-            error: BaseException | None = result.error_before_exec or result.error_in_exec
             if error is None and self._namespace is not None:
                 self._namespace.check_answer()
         except BaseException as problem:  # noqa: BLE001 - an interrupt on the last metre, an answer's TypeError
@@ -216,11 +211,6 @@ class RunKernel(IPythonKernel):
 
     def post_handler_hook(self) -> None:
         """Leave SIGINT to `interrupts`."""
-
-
-def _may_wait(code: str) -> bool:
-    """Return whether `code` could await something outside of functions: no more words than these let it."""
-    return "await" in code or "async" in code
 
 
 def _to_its_end(cell: Coroutine[Any, Any, Mapping[str, Any]]) -> Mapping[str, Any]:

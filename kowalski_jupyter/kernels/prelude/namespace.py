@@ -103,10 +103,10 @@ class Namespace:
         names = [
             name
             for name, value in self._names.copy().items()
-            if isinstance(name, str)
+            if start.get(name, self) is not value
+            and isinstance(name, str)
             and name.isidentifier()
             and not name.startswith("_")
-            and (name not in start or start[name] is not value)
         ]
         return names[:most]
 

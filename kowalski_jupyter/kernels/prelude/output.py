@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import fcntl
 import io
 import os
 import select
-import struct
-import termios
 import threading
 import time
 from collections import deque
@@ -26,6 +23,7 @@ Send = Callable[[str, str, int, Rich], None]
 PIECE = 1 << 16
 """Most characters in one message."""
 FLUSH_SECONDS = 0.05
+_IDLE_LOOKS = 40
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 _NONE: Rich = {}
@@ -145,9 +143,13 @@ class Recorder:
                 self._omitted += len(first)
 
     def _flush_often(self) -> None:
+        # To wake a thread costs a short cell more than this one's looks: it stays awake for a while.
+        idle = 0
         while self._wake.wait():
             time.sleep(FLUSH_SECONDS)
-            self._wake.clear()
+            idle = 0 if self._pending else idle + 1
+            if idle > _IDLE_LOOKS:
+                self._wake.clear()
             self.flush()
 
     def _after_fork(self) -> None:
@@ -225,24 +227,23 @@ class Descriptors:
         self._recorder = recorder
         self._busy = False
         self._kinds: dict[int, str] = {}
+        self._unread = select.poll()
         for kind, descriptor in _STREAMS.items():
             reader, writer = os.pipe()
             os.dup2(writer, descriptor)
             os.close(writer)
             self._kinds[reader] = kind
+            self._unread.register(reader, select.POLLIN)
         threading.Thread(target=self._read, name="descriptors", daemon=True).start()
 
     def drain(self, seconds: float = 0.5) -> None:
         """Wait until all that was written has been recorded, or until the time is over."""
         deadline = time.monotonic() + seconds
-        while (self._waiting() or self._busy) and time.monotonic() < deadline:
+        while (self._unread.poll(0) or self._busy) and time.monotonic() < deadline:
             time.sleep(0.001)
 
-    def _waiting(self) -> bool:
-        return any(struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"\0\0\0\0"))[0] for reader in self._kinds)
-
     def _read(self) -> None:
-        poll = select.poll()
+        poll = select.poll()  # the other one is for the thread that waits
         for reader in self._kinds:
             poll.register(reader, select.POLLIN)
         make = codecs.getincrementaldecoder("utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -24,9 +23,6 @@ from .tracebacks import cut, describe
 LONGEST_REPR = 1 << 20
 FORMS = ("image/png", "image/jpeg", "image/svg+xml", "text/html")
 """What is shown to the user besides text."""
-
-_IPYTHONS_OWN = re.compile(r"[%!?]|^\s*[/;,>.]|^\s*In \[|\A\s", re.MULTILINE)
-"""What a cell has to hold for IPython to change it: magics, commands, help, calls without parentheses, prompts."""
 
 _PLAIN = {bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, type, range}
 """Types that have no other form than text, to save the time of looking."""
@@ -89,6 +85,7 @@ class Shell(ZMQInteractiveShell):
         hook, publisher = cast("Hook", self.displayhook), cast("Publisher", self.display_pub)
         hook.before_result = before_result
         hook.recorder = publisher.recorder = recorder
+        self.builtin_trap.__enter__()  # for good: what is put into builtins stays from cell to cell
         cast("DisplayFormatter", self.display_formatter).active_types = ["text/plain", *FORMS]
 
     def quietly_formatted(self, value: Any) -> dict[str, Any]:
@@ -99,12 +96,6 @@ class Shell(ZMQInteractiveShell):
         finally:
             self._quiet = False
         return cast("dict[str, Any]", data)
-
-    def transform_cell(self, raw_cell: str) -> str:
-        """Return the Python that IPython makes of a cell, without looking for what is not there."""
-        if _IPYTHONS_OWN.search(raw_cell) is None:
-            return raw_cell if raw_cell.endswith("\n") else f"{raw_cell}\n"
-        return str(super().transform_cell(raw_cell))  # type: ignore[no-untyped-call]
 
     def init_environment(self) -> None:
         """Leave the environment alone: ipykernel would ask programs for colours."""
