@@ -23,7 +23,6 @@ Send = Callable[[str, str, int, Rich], None]
 PIECE = 1 << 16
 """Most characters in one message."""
 FLUSH_SECONDS = 0.05
-_IDLE_LOOKS = 40
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 _NONE: Rich = {}
@@ -143,13 +142,9 @@ class Recorder:
                 self._omitted += len(first)
 
     def _flush_often(self) -> None:
-        # To wake a thread costs a short cell more than this one's looks: it stays awake for a while.
-        idle = 0
         while self._wake.wait():
             time.sleep(FLUSH_SECONDS)
-            idle = 0 if self._pending else idle + 1
-            if idle > _IDLE_LOOKS:
-                self._wake.clear()
+            self._wake.clear()
             self.flush()
 
     def _after_fork(self) -> None:
