@@ -18,9 +18,11 @@ _LINE_ENDS = frozenset("\r\n")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A reply, as a message object for the parser, and how it ended."""
+    """A reply: its text, what that consists of, the reasoning that came apart from it, and how it ended."""
 
-    message: dict[str, str]
+    text: str
+    segments: Sequence[Segment]
+    reasoning: str
     finish_reason: str
 
 
@@ -84,7 +86,7 @@ async def ask(
             usage.cached_tokens if usage else None,
         )
     )
-    return Asked({"content": text, "reasoning_content": "".join(coming.thoughts)}, finish_reason)
+    return Asked(text, coming.segments(finish_reason), "".join(coming.thoughts), finish_reason)
 
 
 class _Coming:
@@ -106,6 +108,7 @@ class _Coming:
         self._on_block = on_block
         self._on_opened = on_opened
         self._scanner = ReplyStream()
+        self._finished = False
 
     def has_enough(self, delta: Delta) -> bool:
         """Tell whether what comes now is only talk after the last block that runs, or a reply with one begun anew."""
@@ -128,6 +131,7 @@ class _Coming:
             return False
         if delta.finish_reason:  # as most replies end with a fence, without an end of its line
             self._scanner.finish(delta.finish_reason)
+            self._finished = True
         elif _LINE_ENDS.isdisjoint(delta.text):
             return False
         found = [*self.blocks.new(self._scanner.ended)]
@@ -136,6 +140,12 @@ class _Coming:
         if self.blocks.may_run(self._scanner.opened):
             self._on_opened(self._scanner.opened)
         return bool(found)
+
+    def segments(self, finish_reason: str) -> list[Segment]:
+        """Return what the reply consists of, which has ended for that reason."""
+        if not self._finished:
+            self._scanner.finish(finish_reason)
+        return self._scanner.segments
 
 
 class _WholeBlocks:

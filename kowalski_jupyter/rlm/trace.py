@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.protocol import ReplyStream
+from kowalski_jupyter.rlm.protocol import ReplyStream, Segment
 from kowalski_jupyter.rlm.protocol.thoughts import as_markdown
 from kowalski_jupyter.rlm.text import Clip, head_and_tail
 
@@ -88,6 +88,33 @@ class _Kept:
     length: int
 
 
+class _Reply:
+    """A reply that comes in pieces. It is read when somebody wants to see it: a service shows few runs to anybody."""
+
+    def __init__(self) -> None:
+        self._scanner = ReplyStream()
+        self._has_pieces = False
+        self._ended_by: str | None = None
+
+    def add(self, piece: str) -> None:
+        """Add the next piece."""
+        self._has_pieces = True
+        self._scanner.feed(piece)
+
+    def end(self, text: str, finish_reason: str) -> None:
+        """Say why it has ended, and what all of it is: a stored run has no pieces."""
+        if not self._has_pieces:
+            self._scanner.feed(text)
+        self._ended_by = finish_reason
+
+    def segments(self) -> list[Segment]:
+        """Return what it consists of so far."""
+        ended_by, self._ended_by = self._ended_by, None
+        if ended_by is not None:
+            self._scanner.finish(ended_by)
+        return self._scanner.segments
+
+
 @dataclass(slots=True)
 class _Turn:
     number: int
@@ -95,7 +122,7 @@ class _Turn:
     ended: float | None = None
     state: str = "thinking"
     reasoning: str = ""
-    scanner: ReplyStream = field(default_factory=ReplyStream)
+    reply: _Reply = field(default_factory=_Reply)
     cells: list[_Cell] = field(default_factory=list)
     feedback: str | None = None
     fold: dict[str, Any] | None = None
@@ -130,7 +157,7 @@ class _Turn:
 
     def _thoughts(self) -> str:
         """Return the reasoning that came apart from the reply, and that which stood in it."""
-        inside = (segment.text for segment in self.scanner.segments if segment.kind == "thought")
+        inside = (segment.text for segment in self.reply.segments() if segment.kind == "thought")
         return "\n\n".join(filter(None, [self.reasoning, *inside]))
 
     def _parts(self, limit: int) -> list[dict[str, Any]]:
@@ -138,7 +165,7 @@ class _Turn:
         parts: list[dict[str, Any]] = []
         left = {cell.id: cell for cell in self.cells}
         number = 0
-        for segment in self.scanner.segments:
+        for segment in self.reply.segments():
             if not segment.text.strip():
                 continue
             if segment.kind == "code" and segment.language:
@@ -286,20 +313,17 @@ class Trace:
         if event.reasoning:
             turn.reasoning += event.text
         else:
-            turn.scanner.feed(event.text)
+            turn.reply.add(event.text)
 
     @_on(ev.ReplyRestarted)
     def _(self, event: ev.ReplyRestarted) -> None:
         del event
         turn = self._turns[-1]
-        turn.reasoning, turn.scanner, turn.cells = "", ReplyStream(), []
+        turn.reasoning, turn.reply, turn.cells = "", _Reply(), []
 
     @_on(ev.ReplyFinished)
     def _(self, event: ev.ReplyFinished) -> None:
-        scanner = self._turns[-1].scanner
-        if not scanner.segments:
-            scanner.feed(event.text)  # a stored run has whole replies and no pieces
-        scanner.finish(event.finish_reason)
+        self._turns[-1].reply.end(event.text, event.finish_reason)
         self._count_tokens(event)
 
     @_on(ev.CellStarted)

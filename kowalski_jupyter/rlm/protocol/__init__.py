@@ -25,6 +25,7 @@ __all__ = [
     "ReplyStream",
     "Segment",
     "parse_reply",
+    "understand",
 ]
 
 
@@ -83,14 +84,30 @@ def parse_reply(
     stream.finish(finish_reason)
     segments = stream.segments
     segments += [Segment("code", call.code, call.language, call.name, is_tool=True) for call in read.calls]
-    cut = finish_reason in CUT_REASONS
+    return understand(
+        segments, reasoning=read.reasoning, finish_reason=finish_reason, defined=defined, languages=languages
+    )
 
+
+def understand(
+    segments: Sequence[Segment],
+    *,
+    reasoning: str = "",
+    finish_reason: str | None = "stop",
+    defined: Collection[str] = (),
+    languages: Collection[str] = LANGUAGES,
+) -> Reply:
+    """Return what a reply says of which the segments are known, and the `reasoning` that came apart from it.
+
+    For the other arguments see `parse_reply`.
+    """
+    cut = finish_reason in CUT_REASONS
     blocks, problems = _blocks(segments, cut=cut, languages=languages)
     prose = "\n\n".join(segment.text for segment in segments if segment.kind == "prose")
     final, rejection = _final(segments, cut=cut, defined=defined)
     if final and blocks:
         problems.append(Problem(ProblemKind.FINAL_BESIDE_CODE))
-    thoughts = [read.reasoning, *(segment.text for segment in segments if segment.kind == "thought")]
+    thoughts = [reasoning, *(segment.text for segment in segments if segment.kind == "thought")]
     reasoning = "\n\n".join(filter(None, thoughts))
     if not blocks and final is None:
         problems += [rejection] if rejection else hints(prose)

@@ -60,7 +60,7 @@ _MARK = re.compile(
     r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text)\|>)",
     re.IGNORECASE,
 )
-_MARK_START = re.compile(r"<(?:/?(?:th|re|to)|\|)|\[/?THINK\]", re.IGNORECASE)
+MARK_START = re.compile(r"<(?:/?(?:th|re|to)|\|)|\[/?THINK\]", re.IGNORECASE)
 _FENCES = ("```", "~~~")
 _SPECIAL = ("<", "[", *_FENCES)  # what a mark or a fence begins with
 
@@ -319,7 +319,7 @@ def _all_marks(line: str) -> list[re.Match[str]]:
     """Return what ``_MARK.finditer`` would, without trying all its alternatives at every character."""
     marks: list[re.Match[str]] = []
     end = 0
-    for start in _MARK_START.finditer(line):
+    for start in MARK_START.finditer(line):
         if start.start() >= end and (match := _MARK.match(line, start.start())):
             marks.append(match)
             end = match.end()

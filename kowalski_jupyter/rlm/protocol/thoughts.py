@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from kowalski_jupyter.rlm.protocol.stream import ReplyStream, Segment
+from kowalski_jupyter.rlm.protocol.stream import MARK_START, ReplyStream, Segment
 
 
 def strip_thoughts(text: str) -> str:
     """Return the reply as it was written, or, where it holds thoughts, what is left without them."""
+    if not MARK_START.search(text):
+        return text
     stream = ReplyStream()
     stream.feed(text)
     stream.finish()
