@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
@@ -41,6 +41,10 @@ AT_ONCE: Final = (0.0,)
 """Pauses for who has other servers to ask: one try more, since an idle connection may have been closed meanwhile."""
 
 _LONGEST_WAIT: Final = 20.0
+_SHORT_CHAT: Final = 2
+"""Messages of a chat that does not grow, as that of a sub-call."""
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class OpenAIModel:
@@ -87,6 +91,7 @@ class OpenAIModel:
         self._client = open_client(url, api_key, connect=self._clocks.connect, near=self._near)
         self._fields = [*self._client.headers.raw, (b"Content-Type", b"application/json")]
         self._head: bytes | None = None
+        self._chat: dict[Message, bytes] = {}
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -124,7 +129,6 @@ class OpenAIModel:
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> bytes:
         request: dict[str, Any] = {
             "model": self.name,
-            "messages": [{"role": message.role, "content": self._content(message)} for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_tokens": sampling.max_tokens,
@@ -133,8 +137,19 @@ class OpenAIModel:
         }
         if sampling.stop:
             request["stop"] = list(sampling.stop)
-        # "replace" is for lone surrogates, which Python strings may hold and UTF-8 may not.
-        return json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
+        chat = b", ".join(self._chat_of(messages))
+        return b'{"messages": [%b], %b' % (chat, _encoded(request).removeprefix(b"{"))
+
+    def _chat_of(self, messages: Sequence[Message]) -> Iterable[bytes]:
+        """Return each message as JSON. A chat grows at its end: what it began with is not written anew each time."""
+        known = self._chat
+        chat = {each: known.get(each) or self._as_json(each) for each in messages}
+        if len(messages) > _SHORT_CHAT:
+            self._chat = chat
+        return [chat[each] for each in messages]
+
+    def _as_json(self, message: Message) -> bytes:
+        return _encoded({"role": message.role, "content": self._content(message)})
 
     def _content(self, message: Message) -> str | list[dict[str, Any]]:
         text = message.content
@@ -224,6 +239,12 @@ class OpenAIModel:
             f"Nothing answers at {self.where} ({type(error).__name__}). Start the server there, or set "
             "KOWALSKI_URL to the address of another one."
         )
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    """Return `value` as JSON."""
+    # "replace" is for lone surrogates, which Python strings may hold and UTF-8 may not.
+    return _encode(value).encode("utf-8", "replace")
 
 
 def _pause(response: httpx.Response) -> float | None:
