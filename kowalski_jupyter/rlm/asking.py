@@ -18,11 +18,10 @@ _LINE_ENDS = frozenset("\r\n")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A reply: its text, what that consists of, the reasoning that came apart from it, and how it ended."""
+    """A reply, as a message object for the parser, what its text consists of, and how it ended."""
 
-    text: str
+    message: dict[str, str]
     segments: Sequence[Segment]
-    reasoning: str
     finish_reason: str
 
 
@@ -86,7 +85,8 @@ async def ask(
             usage.cached_tokens if usage else None,
         )
     )
-    return Asked(text, coming.segments(finish_reason), "".join(coming.thoughts), finish_reason)
+    message = {"content": text, "reasoning_content": "".join(coming.thoughts)}
+    return Asked(message, coming.segments(finish_reason), finish_reason)
 
 
 class _Coming:

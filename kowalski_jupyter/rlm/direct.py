@@ -38,7 +38,7 @@ async def ask_directly(
         budget.check_turn(turn, errors=turn - 1)
         emit(ev.TurnStarted(turn))
         asked = await ask(endpoint, messages, sampling, turn=turn, emit=emit)
-        text = strip_thoughts(asked.text).strip()
+        text = strip_thoughts(asked.message["content"]).strip()
         if not text:
             raise ModelError("The model's reply was empty. Run the cell again, or try another model.")
         if schema is None:

@@ -21,7 +21,7 @@ from kowalski_jupyter.rlm.chat.history import History
 from kowalski_jupyter.rlm.chat.prompts import Profile, first_message
 from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.kernels import MAIN, RunKernels
-from kowalski_jupyter.rlm.protocol import Block, ProblemKind, Reply, understand
+from kowalski_jupyter.rlm.protocol import Block, ProblemKind, Reply, parse_reply
 from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
@@ -141,14 +141,14 @@ class Loop:
                 on_opened=self._kernels.prepare,
                 several=self._several,
             )
-            reply = understand(
-                asked.segments,
-                reasoning=asked.reasoning,
+            reply = parse_reply(
+                asked.message,
                 finish_reason=asked.finish_reason,
                 defined=self._names,
                 languages=self._kernels.languages,
+                segments=asked.segments,
             )
-            text = strip_thoughts(asked.text)
+            text = strip_thoughts(asked.message["content"])
             blocks = [*reply.blocks, *_answer_block(reply)]
             for block in blocks[len(running) : _runnable(blocks, several=self._several)]:
                 start(block)

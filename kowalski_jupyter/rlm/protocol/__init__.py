@@ -25,7 +25,6 @@ __all__ = [
     "ReplyStream",
     "Segment",
     "parse_reply",
-    "understand",
 ]
 
 
@@ -65,6 +64,7 @@ def parse_reply(
     finish_reason: str | None = "stop",
     defined: Collection[str] = (),
     languages: Collection[str] = LANGUAGES,
+    segments: Sequence[Segment] | None = None,
 ) -> Reply:
     """Read a model's reply.
 
@@ -74,40 +74,27 @@ def parse_reply(
         finish_reason: why the reply ended. After ``length``, code and answers left open are not used.
         defined: names of the variables that the kernel holds.
         languages: canonical names of the languages that can run here.
+        segments: what a `ReplyStream` has found in the text, if one has read it.
 
     Raises:
         TypeError: `message` is of another type.
     """
     read = read_message(message)
-    stream = ReplyStream()
-    stream.feed(read.text)
-    stream.finish(finish_reason)
-    segments = stream.segments
-    segments += [Segment("code", call.code, call.language, call.name, is_tool=True) for call in read.calls]
-    return understand(
-        segments, reasoning=read.reasoning, finish_reason=finish_reason, defined=defined, languages=languages
-    )
-
-
-def understand(
-    segments: Sequence[Segment],
-    *,
-    reasoning: str = "",
-    finish_reason: str | None = "stop",
-    defined: Collection[str] = (),
-    languages: Collection[str] = LANGUAGES,
-) -> Reply:
-    """Return what a reply says of which the segments are known, and the `reasoning` that came apart from it.
-
-    For the other arguments see `parse_reply`.
-    """
+    if segments is None:
+        stream = ReplyStream()
+        stream.feed(read.text)
+        stream.finish(finish_reason)
+        segments = stream.segments
+    calls = [Segment("code", call.code, call.language, call.name, is_tool=True) for call in read.calls]
+    segments = [*segments, *calls]
     cut = finish_reason in CUT_REASONS
+
     blocks, problems = _blocks(segments, cut=cut, languages=languages)
     prose = "\n\n".join(segment.text for segment in segments if segment.kind == "prose")
     final, rejection = _final(segments, cut=cut, defined=defined)
     if final and blocks:
         problems.append(Problem(ProblemKind.FINAL_BESIDE_CODE))
-    thoughts = [reasoning, *(segment.text for segment in segments if segment.kind == "thought")]
+    thoughts = [read.reasoning, *(segment.text for segment in segments if segment.kind == "thought")]
     reasoning = "\n\n".join(filter(None, thoughts))
     if not blocks and final is None:
         problems += [rejection] if rejection else hints(prose)
