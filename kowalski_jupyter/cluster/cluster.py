@@ -127,7 +127,8 @@ class Cluster:
     async def at(self, url: str) -> str | None:
         """Return the key of the cluster that a node at this base URL is of; None if no exo answers there.
 
-        One that no search has found yet is watched from now on.
+        One that no search has found yet is watched from now on, for those who name its address: the URL may stand in a
+        stranger's notebook.
         """
         self.start()
         known = next((watch for watch in self._watches if url in watch.reachable), None)
@@ -136,8 +137,9 @@ class Cluster:
         answer = await self._discovery.ask(url)
         if answer is None:
             return None
-        await self._take_in(*answer)
         node, _ = answer
+        if not any(watch.has(node) for watch in self._watches):
+            await self._add(Watch(self.exo, *answer, only_named=not self._discovery.knows(url)))
         return next((watch.key for watch in self._watches if watch.has(node)), None)
 
     def trend(self, health: DeviceHealth, field: str, seconds: float) -> list[float | None]:
@@ -166,15 +168,13 @@ class Cluster:
             await self._pause(_SEARCH)
 
     async def _search_once(self) -> None:
-        covered = {url for watch in self._watches for url in watch.reachable}
+        covered = {url for watch in self._watches if not watch.only_named for url in watch.reachable}
         async with aclosing(self._discovery.find(covered)) as answers:
             async for node, url in answers:
-                await self._take_in(node, url)
-
-    async def _take_in(self, node: str, url: str) -> None:
-        """Watch the cluster of a node that answers at `url`, if that is not done yet."""
-        if not any(watch.has(node) for watch in self._watches):
-            await self._add(Watch(self.exo, node, url))
+                if not any(watch.has(node) for watch in self._watches):
+                    await self._add(Watch(self.exo, node, url))
+                for watch in self._watches:
+                    watch.only_named = watch.only_named and not watch.has(node)
 
     async def _add(self, watch: Watch) -> None:
         """Take in a cluster that was found; one with nodes that are known already was found twice."""
@@ -235,7 +235,7 @@ class Cluster:
         for watch in self._watches:
             watch.returned, watch.new_master = [], False
         self._record()
-        self._discovery.note(url for watch in self._watches for url in watch.reachable)
+        self._discovery.note(url for watch in self._watches if not watch.only_named for url in watch.reachable)
         for watcher in list(self._watchers):
             watcher()
 

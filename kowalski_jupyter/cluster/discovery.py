@@ -60,6 +60,10 @@ class Discovery:
         """Note where nodes answer, for the next start."""
         self._known.note(urls)
 
+    def knows(self, url: str) -> bool:
+        """Return whether a base URL is one of the places that are asked anyway."""
+        return url in self._given or url in self._known.urls
+
     async def ask(self, url: str) -> tuple[str, str] | None:
         """Return node id and base URL if a node answers at `url`; None if not, or if something else lately did."""
         is_plain = url.startswith("http://")  # exo speaks nothing else

@@ -63,7 +63,13 @@ def take_snapshot(watches: Sequence[Watch], traffic: Traffic, alerts: AlertBook)
             alerts.happened("master changed", "warning", watch.key, _NEW_MASTER)
     clusters = {
         watch.key: ClusterHealth(
-            watch.url, watch.session, watch.since, watch.state.index, watch.state.tasks, watch.tasks_at
+            watch.url,
+            watch.session,
+            watch.since,
+            watch.state.index,
+            watch.state.tasks,
+            watch.tasks_at,
+            watch.only_named,
         )
         for watch in watches
     }

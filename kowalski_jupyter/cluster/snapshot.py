@@ -95,6 +95,7 @@ class ClusterHealth:
         index: of the last event that it has applied.
         tasks: requests that are running or queued in it, anybody's.
         tasks_at: when those were asked for, by a clock that only grows.
+        only_named: whether it is for runs alone that name its address: no search of the user's own has found it.
     """
 
     url: str | None
@@ -103,6 +104,7 @@ class ClusterHealth:
     index: int | None = None
     tasks: Sequence[Task] = ()
     tasks_at: float = 0.0
+    only_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,12 @@ class Watch:
         new_master: whether that was since the last look.
         lost: devices that are gone, and since when.
         returned: devices that took the place of one that was lost, since the last look.
+        only_named: whether it is for runs alone that name its address.
     """
 
-    def __init__(self, client: ExoClient, key: str, url: str) -> None:
+    def __init__(self, client: ExoClient, key: str, url: str, *, only_named: bool = False) -> None:
         self.key = key
+        self.only_named = only_named
         self.url: str | None = url
         self.state = ClusterState()
         self.session = 0

@@ -11,7 +11,7 @@ from kowalski_jupyter.cluster.cluster import Cluster
 from kowalski_jupyter.cluster.routing.pool import Pool
 from kowalski_jupyter.cluster.routing.router import Router
 from kowalski_jupyter.exo_sim import Model, Reply, Simulation
-from kowalski_jupyter.models.base import ChatModel, ModelUnreachableError
+from kowalski_jupyter.models.base import ChatModel, ModelError, ModelUnreachableError
 from kowalski_jupyter.models.discover import ModelSettings
 from kowalski_jupyter.models.openai import OpenAIModel
 from kowalski_jupyter.service.finding import find_model_on
@@ -25,11 +25,13 @@ def ignore(_text: str, _part: float | None, _size: int | None) -> None:
     """Listen to no report."""
 
 
-async def place_of(cluster: Cluster, url: str) -> str:
+async def place_of(cluster: Cluster, url: str | None) -> str:
     """Return what kind of model a run gets that was given `url`."""
     router = Router(cluster)
+    nowhere = free_url()
+    settings = ModelSettings(url=url, embedded=False, exo_url=nowhere, ollama_url=nowhere)
     try:
-        model: ChatModel = await find_model_on(router, ModelSettings(url=url), ignore)
+        model: ChatModel = await find_model_on(router, settings, ignore)
         found = "routed" if isinstance(model, Pool) else "direct" if isinstance(model, OpenAIModel) else "other"
         await model.aclose()
         return found
@@ -51,6 +53,29 @@ def test_exo_at_a_given_address_is_routed_though_no_search_has_found_it(spelt: s
                 assert len(cluster.snapshot.clusters) == 1
         finally:
             await cluster.close()
+
+    asyncio.run(go())
+
+
+def test_an_address_that_one_run_was_given_is_no_place_for_others(tmp_path: Path) -> None:
+    async def go() -> None:
+        known = tmp_path / "devices.json"
+        async with Simulation(2, models=[Model(MODEL, size=1 << 30)], replies=Reply("ok"), speed=10) as sim:
+            await sim.place(MODEL)
+            cluster = Cluster(known, local=free_url())
+            try:
+                assert await place_of(cluster, sim.url) == "routed"
+                with pytest.raises(ModelError, match="No model was found"):
+                    await place_of(cluster, None)
+                assert await cluster.models.catalogue() == []
+            finally:
+                await cluster.close()
+            assert not known.exists() or sim.url not in known.read_text()
+            cluster = Cluster(known, [sim.url], local=free_url())
+            try:
+                assert await place_of(cluster, sim.url) == await place_of(cluster, None) == "routed"
+            finally:
+                await cluster.close()
 
     asyncio.run(go())
 
