@@ -46,7 +46,7 @@ class ClusterModels:
         """Return what the clusters know, one after the other; those that do not answer are passed over."""
         snapshot = await self._cluster.look()
         found = await asyncio.gather(
-            *(self._catalogue(snapshot, key, url) for key, url in _answering(snapshot, None)), return_exceptions=True
+            *(self._catalogue(snapshot, *each) for each in snapshot.answering(None).items()), return_exceptions=True
         )
         for each in found:
             if isinstance(each, BaseException) and not isinstance(each, ModelError):
@@ -93,9 +93,8 @@ class ClusterModels:
             ModelError: it cannot be placed, or failed while it was loaded; the text says why.
         """
         snapshot = seen or await self._cluster.look()
-        places = _answering(snapshot, cluster)
         refused: ModelError = ModelUnreachableError(_NONE)
-        for key, url in places:
+        for key, url in snapshot.answering(cluster).items():
             try:
                 name = full_id(model, await self._known(url))
                 chosen = choose(await self._exo.previews(url, name), name, spread, min_nodes, avoid)
@@ -226,15 +225,6 @@ class _Ensuring:
     def _report(self, text: str, done: int | None, total: int | None) -> None:
         for report in list(self._reports):
             report(text, done, total)
-
-
-def _answering(snapshot: Snapshot, cluster: str | None) -> list[tuple[str, str]]:
-    """Return key and base URL of a cluster if it answers, or of all that do and are for everybody."""
-    return [
-        (key, health.url)
-        for key, health in snapshot.clusters.items()
-        if health.url and (key == cluster if cluster else not health.only_named)
-    ]
 
 
 def _alive(health: InstanceHealth, snapshot: Snapshot) -> bool:

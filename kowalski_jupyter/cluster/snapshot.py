@@ -136,6 +136,17 @@ class Snapshot:
             if each.cluster == cluster and each.condition != "lost":
                 yield each
 
+    def answering(self, cluster: str | None) -> dict[str, str]:
+        """Return the base URL that is asked, by key, of one cluster if it answers, or of all that do and are open.
+
+        A cluster is open unless it is `only_named`.
+        """
+        return {
+            key: health.url
+            for key, health in self.clusters.items()
+            if health.url and (key == cluster if cluster else not health.only_named)
+        }
+
     def urls(self, cluster: str) -> list[str]:
         """Return base URLs where a request to that cluster can be sent, best first; empty if no node answers."""
         health = self.clusters.get(cluster)

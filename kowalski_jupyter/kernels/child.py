@@ -23,15 +23,6 @@ from .wire import BadRequestError
 POLITE_SECONDS = 2.0
 """How long an interrupted cell may take to stop before its kernel is killed."""
 
-HOW = {
-    "silent": False,
-    "store_history": False,
-    "user_expressions": {},
-    "allow_stdin": False,
-    "stop_on_error": True,
-}
-"""What Jupyter's protocol wants with the code of a cell."""
-
 Make = Callable[[Sequence[Mount]], Awaitable[KernelProcess]]
 """Makes the process of a kernel, to which so much is shown."""
 
@@ -227,7 +218,7 @@ class ChildKernel(ABC):
         if self._death or self._dialogue is None:
             return CellResult("died", self._death or WAS_CLOSED)
         self._calls.resume()
-        request = self._dialogue.send("execute_request", {"code": code, **HOW})
+        request = self._dialogue.execute(code)
         cell = self._cell = Cell(request, on_output, seconds, self._on_deadline)
         try:
             await cell.done

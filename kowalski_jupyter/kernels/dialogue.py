@@ -16,6 +16,15 @@ from .line import Line
 
 Content = Mapping[str, Any]
 
+_HOW = {
+    "silent": False,
+    "store_history": False,
+    "user_expressions": {},
+    "allow_stdin": False,
+    "stop_on_error": True,
+}
+"""What Jupyter's protocol wants with the code of a cell."""
+
 
 class Dialogue:
     """Asks one kernel. Every message that it sends is handed to `on_message`, replies too.
@@ -66,6 +75,10 @@ class Dialogue:
         if self._line is not None:
             return self._line.send(message_type, content)
         return self._client.send("shell", message_type, content)
+
+    def execute(self, code: str) -> str:
+        """Send a cell; return its request's id."""
+        return self.send("execute_request", {"code": code, **_HOW})
 
     def interrupt(self) -> None:
         """Ask the kernel to interrupt what it does."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from .base import Access, CellResult, DataItem, Function, KernelError, Output, PastCell
 from .cell import Cell, OnOutput
-from .child import HOW, ChildKernel, Make
+from .child import ChildKernel, Make
 from .convert import convert
 from .installed import Installed
 from .languages import Language
@@ -164,8 +164,7 @@ class ForeignKernel(ChildKernel):
 
     def _complete(self) -> None:
         """Wait for what a kernel still does or sends after a cell's end, where it does (see `_on_message`)."""
-        is_stopping = self._kind.stopping and self._was_stopped
-        if not (self._kind.late_outputs or is_stopping) or self._dialogue is None:
+        if not (self._kind.late_outputs or self._stopping) or self._dialogue is None:
             self._finish()
         elif self._barrier:
             self._is_late = True
@@ -173,24 +172,24 @@ class ForeignKernel(ChildKernel):
             self._raise_barrier()
 
     def _raise_barrier(self) -> None:
-        assert self._dialogue is not None  # noqa: S101 - a cell is running
+        dialogue = self._dialogue
+        assert dialogue is not None  # noqa: S101 - a cell is running
         self._is_late = False
-        if self._kind.stopping and self._was_stopped:
-            self._barrier = self._dialogue.send("execute_request", {"code": self._kind.stopping, **HOW})
-        else:
-            self._barrier = self._dialogue.send("kernel_info_request", {})
+        stopping = self._stopping
+        self._barrier = dialogue.execute(stopping) if stopping else dialogue.send("kernel_info_request", {})
 
     @property
-    def _was_stopped(self) -> bool:
-        """Whether the running cell was interrupted: if its code does not end now, its kernel does."""
-        return self._cell is not None and self._cell.stopped_by is not None
+    def _stopping(self) -> str:
+        """The cell that waits until the interrupted one has stopped, "" if none has to: if it waits long, all ends."""
+        is_stopped = self._cell is not None and self._cell.stopped_by is not None
+        return self._kind.stopping if is_stopped else ""
 
     def _finish(self) -> None:
         self._barrier = ""
         super()._finish()
 
     def _on_deadline(self) -> None:
-        if self._barrier and not self._was_stopped:
+        if self._barrier and not self._stopping:
             self._finish()  # the cell itself was in time
         else:
             super()._on_deadline()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
@@ -140,7 +140,7 @@ class OpenAIModel:
         chat = b", ".join(self._chat_of(messages))
         return b'{"messages": [%b], %b' % (chat, _encoded(request).removeprefix(b"{"))
 
-    def _chat_of(self, messages: Sequence[Message]) -> Iterable[bytes]:
+    def _chat_of(self, messages: Sequence[Message]) -> list[bytes]:
         """Return each message as JSON. A chat grows at its end: what it began with is not written anew each time."""
         known = self._chat
         chat = {each: known.get(each) or self._as_json(each) for each in messages}

@@ -81,11 +81,7 @@ async def _at(router: Router, settings: ModelSettings, report: Report) -> ChatMo
     if settings.url and only is None:
         return await find_model(settings, report)
     snapshot = await cluster.look()
-    keys = [
-        key
-        for key, health in snapshot.clusters.items()
-        if snapshot.urls(key) and (only == key if settings.url else not health.only_named)
-    ]
+    keys = [*snapshot.answering(only)]
     if not keys:
         return await find_model(settings, report)
     first, *others = keys

@@ -32,7 +32,7 @@ async function startRun(page, cluster) {
   ]);
   await runCell(page, 0);
   await execute(page, 'kowalski:open-panel');
-  // A run that begins before the server has found the cluster goes to the address alone.
+  // The panel shows the devices before one of them fails.
   await expect(device(page, 'studio')).toContainText('there');
   await startCell(page, 1);
   await cluster.answered(40);
