@@ -103,7 +103,8 @@ class SandboxProvisioner(LocalProvisioner):
             return self.connection_info
         options = {**kwargs, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": str(self.folder)}
         if self.unsandboxed:
-            options["env"] = environment(str(self.folder)) | {"PATH": os.environ.get("PATH", os.defpath)}
+            own = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": str(self.folder)}  # so nothing is left of it
+            options["env"] = environment(str(self.folder)) | own
             await super().launch_kernel(cmd, **options)
             self._watch_process()
             return self.connection_info

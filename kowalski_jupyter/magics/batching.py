@@ -15,7 +15,7 @@ from kowalski_jupyter.api.progress import Progress
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.magics.arguments import BatchArguments
 from kowalski_jupyter.magics.session import Session
-from kowalski_jupyter.magics.variables import pick, pick_values
+from kowalski_jupyter.magics.variables import pick_schema, pick_values
 
 _PACE: Final = 0.1
 """Seconds between two updates of the line."""
@@ -35,7 +35,7 @@ def run_batch(session: Session, arguments: BatchArguments, question: str) -> Non
     namespace = session.shell.user_ns
     settings = dict(arguments.options)
     if arguments.schema:
-        settings["schema"] = pick([arguments.schema], namespace)[arguments.schema]
+        settings["schema"] = pick_schema(arguments.schema, namespace)
     values = pick_values(arguments.values, namespace)
     name = arguments.name or _name_of(question, values, settings)
     line = _Line(session.shell)

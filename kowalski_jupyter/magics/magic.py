@@ -17,7 +17,7 @@ from kowalski_jupyter.magics.commands import run_command
 from kowalski_jupyter.magics.session import Session
 from kowalski_jupyter.magics.steering import run_edited
 from kowalski_jupyter.magics.stepping import ask_about, check_can_ask
-from kowalski_jupyter.magics.variables import pick
+from kowalski_jupyter.magics.variables import pick, pick_schema
 
 
 @magics_class
@@ -73,7 +73,7 @@ class RlmMagics(Magics):
         values = pick(arguments.names, self.shell.user_ns)
         settings = dict(arguments.options)
         if arguments.schema:
-            settings["schema"] = pick([arguments.schema], self.shell.user_ns)[arguments.schema]
+            settings["schema"] = pick_schema(arguments.schema, self.shell.user_ns)
         if arguments.detach:
             self._session.start(question, values, step=arguments.step, **settings)
             return

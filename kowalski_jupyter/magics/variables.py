@@ -15,10 +15,17 @@ def pick(names: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: in one line, that a name is not there.
     """
-    for name in names:
-        if name not in namespace:
-            raise UsageError(_missing(name, namespace))
-    return {name: namespace[name] for name in names}
+    advice = "Name variables that hold data; the question goes below the line."
+    return {name: _value(name, namespace, advice) for name in names}
+
+
+def pick_schema(name: str, namespace: Mapping[str, Any]) -> Any:
+    """Return the value of the variable that ``--schema`` names.
+
+    Raises:
+        UsageError: in one line, that it is not there.
+    """
+    return _value(name, namespace, "--schema takes the name of one that holds a JSON Schema or a pydantic model.")
 
 
 def pick_values(path: str, namespace: Mapping[str, Any]) -> list[Any]:
@@ -43,11 +50,13 @@ def pick_values(path: str, namespace: Mapping[str, Any]) -> list[Any]:
     return list(value)
 
 
-def _missing(name: str, namespace: Mapping[str, Any]) -> str:
+def _value(name: str, namespace: Mapping[str, Any], advice: str) -> Any:
+    if name in namespace:
+        return namespace[name]
     mine = sorted(key for key in namespace if not key.startswith("_") and key not in _SHELL_NAMES)
     near = difflib.get_close_matches(name, mine, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"There is no variable {name} here.{hint} Name variables that hold data; the question goes below the line."
+    raise UsageError(f"There is no variable {name} here.{hint} {advice}")
 
 
 _SHELL_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})

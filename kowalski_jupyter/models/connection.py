@@ -191,3 +191,8 @@ def head_of(request: httpx.Request) -> bytes:
     if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
         raise httpx.LocalProtocolError("a header holds a line break: look at the API key")
     return head
+
+
+def server_of(url: httpx.URL) -> Server:
+    """Return where a URL without TLS leads."""
+    return url.host, url.port or 80

@@ -25,7 +25,7 @@ from kowalski_jupyter.models.base import (
     Sampling,
 )
 from kowalski_jupyter.models.client import listed_models, near_transport, open_client
-from kowalski_jupyter.models.connection import head_of
+from kowalski_jupyter.models.connection import head_of, server_of
 from kowalski_jupyter.models.exo import exo_instances
 from kowalski_jupyter.models.found import UNKNOWN_WIDTH
 from kowalski_jupyter.models.refusal import refusal, retry_after
@@ -84,7 +84,7 @@ class OpenAIModel:
         self.pauses: Sequence[float] = _PAUSES
         self._url = url
         self._endpoint = httpx.URL(f"{api_base(url)}/chat/completions")
-        self._server = (self._endpoint.host, self._endpoint.port or 80)
+        self._server = server_of(self._endpoint)
         self._api_key = api_key
         self._clocks = clocks or (EXO_CLOCKS if kind == "exo" else Clocks())
         self._near = near_transport(url, connect=self._clocks.connect)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from kowalski_jupyter.models.connection import Connection, Server, head_of
+from kowalski_jupyter.models.connection import Connection, Server, head_of, server_of
 
 
 class NearTransport(httpx.AsyncBaseTransport):
@@ -36,8 +36,7 @@ class NearTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: as httpx's own transport would.
         """
-        server = (request.url.host, request.url.port or 80)
-        return await self.exchange(server, head_of(request) + await request.aread())
+        return await self.exchange(server_of(request.url), head_of(request) + await request.aread())
 
     async def exchange(self, server: Server, request: bytes) -> httpx.Response:
         """The same for a request that is written already, head and body: an `httpx.Request` takes a while to make."""

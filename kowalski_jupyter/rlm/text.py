@@ -43,6 +43,8 @@ def _head_share(limit: int) -> int:
 
 def head_and_tail(text: str, limit: int) -> str:
     """Return `text`, cut to its two ends with what is missing said between them, if it is longer than `limit`."""
+    if len(text) <= limit:
+        return text
     clip = Clip(limit)
     clip.add(text)
     return clip.text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -145,27 +145,28 @@ class _Turn:
         return self.kept
 
     def _document(self, now: float, limit: int) -> dict[str, Any]:
+        segments = self.reply.segments()
         return {
             "number": self.number,
             "state": self.state,
             "seconds": round((self.ended or now) - self.started, 3),
-            "reasoning": head_and_tail(self._thoughts(), limit),
-            "parts": self._parts(limit),
+            "reasoning": head_and_tail(self._thoughts(segments), limit),
+            "parts": self._parts(segments, limit),
             "feedback": self.feedback,
             "fold": self.fold,
         }
 
-    def _thoughts(self) -> str:
+    def _thoughts(self, segments: Sequence[Segment]) -> str:
         """Return the reasoning that came apart from the reply, and that which stood in it."""
-        inside = (segment.text for segment in self.reply.segments() if segment.kind == "thought")
+        inside = (segment.text for segment in segments if segment.kind == "thought")
         return "\n\n".join(filter(None, [self.reasoning, *inside]))
 
-    def _parts(self, limit: int) -> list[dict[str, Any]]:
+    def _parts(self, segments: Sequence[Segment], limit: int) -> list[dict[str, Any]]:
         """Return the reply in reading order: its text, and each block as the cell that it becomes."""
         parts: list[dict[str, Any]] = []
         left = {cell.id: cell for cell in self.cells}
         number = 0
-        for segment in self.reply.segments():
+        for segment in segments:
             if not segment.text.strip():
                 continue
             if segment.kind == "code" and segment.language:

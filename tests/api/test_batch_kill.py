@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -21,17 +22,18 @@ def number_of(request: Request) -> Reply:
     return Reply(request.payload["messages"][-1]["content"].removeprefix("Number ").removesuffix("?"), delay=0.02)
 
 
-def start(server: ScriptedServer) -> subprocess.Popen[str]:
+def start(server: ScriptedServer, folder: Path) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "tests.api.killable_batch", server.url, str(COUNT)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    env = {**os.environ, "TMPDIR": str(folder)}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env=env)
 
 
-def test_a_batch_is_killed_at_five_random_moments(own_store: Path) -> None:
+def test_a_batch_is_killed_at_five_random_moments(own_store: Path, of_killed: Path) -> None:
     # Moments are numbers of tasks that are done then: each process gets some way.
     moments = sorted(random.Random(5).sample(range(20, COUNT - 20), KILLS))  # noqa: S311 (the same each time)
     with ScriptedServer(number_of) as server:
         for moment in moments:
-            with start(server) as process:
+            with start(server, of_killed) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
                     if int(line) >= moment:
@@ -39,7 +41,7 @@ def test_a_batch_is_killed_at_five_random_moments(own_store: Path) -> None:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             assert kept(own_store) >= moment
-        with start(server) as process:
+        with start(server, of_killed) as process:
             said, _ = process.communicate()
         asked = Counter(request.payload["messages"][-1]["content"] for request in server.requests)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from IPython.core.error import UsageError
 
-from kowalski_jupyter.magics.variables import pick
+from kowalski_jupyter.magics.variables import pick, pick_schema
 
 
 def test_the_named_variables_are_taken() -> None:
@@ -15,3 +15,8 @@ def test_a_name_that_is_not_there_is_one_line_with_the_nearest() -> None:
         pick(["note"], {"notes": 1})
 
     assert "\n" not in str(caught.value)
+
+
+def test_a_schema_that_is_not_there_is_told_of_as_one() -> None:
+    with pytest.raises(UsageError, match=r"no variable Note here\. Did you mean Notes\? --schema takes .* JSON Schema"):
+        pick_schema("Note", {"Notes": dict})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def script(request: Request) -> Reply | str:
 
 
 @contextmanager
-def killer(url: str, kernels: str) -> Iterator[Any]:
+def killer(url: str, kernels: str, of_killed: Path) -> Iterator[Any]:
     """A function that runs until the n-th event, kills, and returns the events that there were."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.service.killable", url, kernels],
@@ -54,6 +55,7 @@ def killer(url: str, kernels: str) -> Iterator[Any]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(of_killed)},
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -120,8 +122,8 @@ def check(server: ScriptedServer, before: int, told: list[dict[str, Any]], n: in
     assert TURNS + ANSWER - sum(paid) <= len(again) <= TURNS + ANSWER - sum(paid[:n])
 
 
-def test_a_kill_after_any_event_loses_nothing(tmp_path: Path) -> None:
-    with ScriptedServer(script) as server, killer(server.url, "toy") as run:
+def test_a_kill_after_any_event_loses_nothing(tmp_path: Path, of_killed: Path) -> None:
+    with ScriptedServer(script) as server, killer(server.url, "toy", of_killed) as run:
         whole = run(0, tmp_path / "whole" / "runs.sqlite", tmp_path / "data")
         assert len(whole) >= 200
         for n in range(1, len(whole) + 1):
@@ -146,8 +148,8 @@ def without_await(request: Request) -> Reply | str:
 
 
 @pytest.mark.parametrize("where", REAL, ids=["amid a batch", "between turns"])
-def test_a_kill_with_real_kernels(tmp_path: Path, where: Any) -> None:
-    with ScriptedServer(without_await) as server, killer(server.url, "real") as run:
+def test_a_kill_with_real_kernels(tmp_path: Path, of_killed: Path, where: Any) -> None:
+    with ScriptedServer(without_await) as server, killer(server.url, "real", of_killed) as run:
         whole = run(0, tmp_path / "whole" / "runs.sqlite", tmp_path / "data")
         n = next(number for number, event in enumerate(whole, 1) if where(event))
         children = psutil.Process().children(recursive=True)

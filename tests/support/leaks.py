@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -28,3 +31,15 @@ def nothing_more(seconds: float = 60.0, *, sockets_of: str = "all") -> Iterator[
             return
         time.sleep(0.01)
     raise AssertionError(f"left behind: {state()}, before: {before}")
+
+
+def is_owned(folder: Path) -> bool:
+    """Return whether a folder belongs to a living process; see `kowalski_jupyter.kernels.folders`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -92,9 +92,10 @@ class ReplyStream:
     def finish(self, finish_reason: str | None = "stop") -> None:
         """Say that the reply has ended, and why; to be called once."""
         cut = finish_reason in CUT_REASONS
-        if line := self._take_arrived():
-            self._arrived[:] = [""]
-            self._take_lines(line.removesuffix("\r") + "\n")
+        last = next(filter(None, reversed(self._arrived)), "")
+        if last and not last.endswith("\n"):
+            self._arrived.append("\n")
+        self._take_arrived()
         if self._fence and self._fence.doubtful_end is not None and not cut:
             self._trust_strings = False
             self._take_lines(self._fence.take_back())
