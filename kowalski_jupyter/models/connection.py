@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import httptools
@@ -121,43 +122,55 @@ class Connection(asyncio.Protocol):
 
     # -- an exchange -----------------------------------------------------------------------------------
 
-    async def exchange(self, request: bytes) -> tuple[int, Headers]:
+    async def exchange(self, request: bytes, deadline: float) -> tuple[int, Headers]:
         """Send a request; return status and headers of the response.
+
+        Args:
+            request: head and body.
+            deadline: on the loop's clock, as with `piece`.
 
         Raises:
             httpx.TransportError: as httpx's own connections would.
+            TimeoutError: the headers have not come by the deadline.
         """
         assert self._transport is not None  # noqa: S101 - connected
         response = self._response = _Response()
         # A server may have answered and closed before it has read everything: its answer still counts.
         self._transport.write(request)
         while not response.begun:
-            await self._more()
+            await self._more(deadline)
         return response.parser.get_status_code(), response.headers
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes, all that has arrived at a time. Raises like `exchange`."""
+    async def piece(self, deadline: float) -> bytes | None:
+        """Return all of the body that has come since the last piece, once there is some; None at its end.
+
+        Raises like `exchange`. A clock is set only where there is something to wait for.
+        """
         response = self._response
         assert response is not None  # noqa: S101 - there was an exchange
-        while True:
-            if response.pieces:
-                pieces, response.pieces = response.pieces, []
-                self._unread = 0
-                if self._paused and self._transport is not None:
-                    self._paused = False
-                    self._transport.resume_reading()
-                yield b"".join(pieces)
-            elif response.whole:
-                return
-            else:
-                await self._more()
+        while not response.pieces:
+            if response.whole:
+                return None
+            await self._more(deadline)
+        pieces, response.pieces = response.pieces, []
+        self._unread = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return b"".join(pieces)
 
-    async def _more(self) -> None:
+    async def _more(self, deadline: float) -> None:
         """Return when something has happened."""
         if self._problem is not None:
             raise self._problem
-        self._arrival = asyncio.get_running_loop().create_future()
-        await self._arrival
+        loop = asyncio.get_running_loop()
+        arrival = self._arrival = loop.create_future()
+        clock = loop.call_at(deadline, _expire, arrival) if deadline < math.inf else None
+        try:
+            await arrival
+        finally:
+            if clock is not None:
+                clock.cancel()
 
     def reset(self) -> bool:
         """Make ready for the next exchange; tell whether that is possible."""
@@ -177,6 +190,11 @@ class Connection(asyncio.Protocol):
         """Close at once, so that the server stops generating."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _expire(arrival: asyncio.Future[None]) -> None:
+    if not arrival.done():
+        arrival.set_exception(TimeoutError())
 
 
 def head_of(request: httpx.Request) -> bytes:

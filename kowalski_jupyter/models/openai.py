@@ -190,10 +190,11 @@ class OpenAIModel:
     async def _send(self, body: bytes) -> httpx.Response:
         limit = min(self._clocks.first, self._clocks.silence)
         try:
+            # Redirects, cookies and the like, which a client sees to, are not for servers on this machine.
+            if self._near is not None:
+                deadline = asyncio.get_running_loop().time() + limit
+                return await self._near.exchange(self._server, self._written(body), deadline)
             async with asyncio.timeout(limit):
-                # Redirects, cookies and the like, which a client sees to, are not for servers on this machine.
-                if self._near is not None:
-                    return await self._near.exchange(self._server, self._written(body))
                 request = httpx.Request("POST", self._endpoint, content=body, headers=self._fields)
                 return await self._client.send(request, stream=True)
         except TimeoutError:

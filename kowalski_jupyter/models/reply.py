@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,6 +13,7 @@ import httpx
 
 from kowalski_jupyter.models.base import Delta, ModelCutOffError, ModelError, ModelStalledError
 from kowalski_jupyter.models.sse import EventDecoder, parse_chunk
+from kowalski_jupyter.models.transport import NearBody
 
 _READING: Final = b": prefill_progress"
 """What exo begins a comment with that tells how much of the prompt it has read."""
@@ -54,7 +55,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     fields = {name.lower(): value for name, value in response.headers.raw}
     decoder = EventDecoder(whole=b"json" in fields.get(b"content-type", b""))
     # Servers are asked not to compress what they send, and few do all the same.
-    pieces = response.aiter_bytes() if b"content-encoding" in fields else _pieces(response)
+    next_piece = _reader(response, encoded=b"content-encoding" in fields)
     reply = _Reply()
     yield Delta()
     progress, limit = now(), clocks.first
@@ -62,8 +63,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     while piece is not None:
         heard = now()
         try:
-            async with asyncio.timeout_at(min(progress + limit, heard + clocks.silence)):
-                piece = await anext(pieces, None)
+            piece = await next_piece(min(progress + limit, heard + clocks.silence))
         except (TimeoutError, httpx.HTTPError) as error:
             if reply.last:
                 break
@@ -86,10 +86,18 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     yield reply.last
 
 
-def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Return the body as it comes."""
+def _reader(response: httpx.Response, *, encoded: bool) -> Callable[[float], Awaitable[bytes | None]]:
+    """Return what gives the next piece of a body, or None at its end; it raises TimeoutError at a deadline."""
     stream = response.stream
-    return aiter(stream) if isinstance(stream, httpx.AsyncByteStream) else response.aiter_bytes()
+    if isinstance(stream, NearBody) and not encoded:
+        return stream.piece
+    pieces = response.aiter_bytes()
+
+    async def next_piece(deadline: float) -> bytes | None:
+        async with asyncio.timeout_at(deadline):
+            return await anext(pieces, None)
+
+    return next_piece
 
 
 class _Reply:

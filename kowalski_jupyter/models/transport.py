@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
@@ -36,20 +37,25 @@ class NearTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: as httpx's own transport would.
         """
-        return await self.exchange(server_of(request.url), head_of(request) + await request.aread())
+        return await self.exchange(server_of(request.url), head_of(request) + await request.aread(), math.inf)
 
-    async def exchange(self, server: Server, request: bytes) -> httpx.Response:
-        """The same for a request that is written already, head and body: an `httpx.Request` takes a while to make."""
+    async def exchange(self, server: Server, request: bytes, deadline: float) -> httpx.Response:
+        """The same for a request that is written already, head and body: an `httpx.Request` takes a while to make.
+
+        Raises:
+            httpx.TransportError: as above.
+            TimeoutError: the headers have not come when the loop's clock shows `deadline`.
+        """
         connection = self._reusable(server) or await self._connected(server)
         try:
-            status, headers = await connection.exchange(request)
+            status, headers = await connection.exchange(request, deadline)
         except BaseException:
             self._close(connection)
             raise
         return httpx.Response(
             status,
             headers=headers,
-            stream=_Body(self, connection),
+            stream=NearBody(self, connection),
             extensions={"http_version": b"HTTP/1.1"},
         )
 
@@ -94,7 +100,7 @@ class NearTransport(httpx.AsyncBaseTransport):
         connection.abort()
 
 
-class _Body(httpx.AsyncByteStream):
+class NearBody(httpx.AsyncByteStream):
     """The body of one response. Closing it before its end closes the connection."""
 
     def __init__(self, transport: NearTransport, connection: Connection) -> None:
@@ -102,10 +108,16 @@ class _Body(httpx.AsyncByteStream):
         self._connection = connection
         self._closed = False
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._connection.body()
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (piece := await self._connection.piece(math.inf)) is not None:
+            yield piece
+
+    async def piece(self, deadline: float) -> bytes | None:
+        """Return the next piece as it comes, or None at the end; see `Connection.piece`."""
+        return await self._connection.piece(deadline)
 
     async def aclose(self) -> None:
+        """See the class."""
         if not self._closed:
             self._closed = True
             self._transport.release(self._connection)
