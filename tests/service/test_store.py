@@ -135,7 +135,7 @@ async def two_rounds() -> None:
     await asyncio.sleep(0)
 
 
-def test_what_was_paid_for_is_written_before_anybody_is_told(own_store: Path) -> None:
+def test_what_a_turn_consists_of_is_written_before_anybody_is_told(own_store: Path) -> None:
     async def work(store: RunStore) -> None:
         run = ToyRun(store, "r-1")
         following = run.log.follow()
@@ -153,7 +153,7 @@ def test_what_was_paid_for_is_written_before_anybody_is_told(own_store: Path) ->
         ):
             run.log.append(event)
             assert (await anext(following))[-1] is event
-            if not isinstance(event, ev.TurnStarted | ev.CellStarted | ev.SubcallStarted):
+            if not isinstance(event, ev.TurnStarted | ev.CellStarted | ev.SubcallStarted | ev.SubcallFinished):
                 ((count,),) = other.execute("SELECT count(*) FROM events")
                 assert count == len(run.log.events)
         other.close()
@@ -165,12 +165,39 @@ def test_what_was_paid_for_is_written_before_anybody_is_told(own_store: Path) ->
 def test_everything_else_is_written_a_moment_later(own_store: Path) -> None:
     async def work(store: RunStore) -> None:
         run = ToyRun(store, "r-1")
-        run.log.append(ev.TurnStarted(1))
         other = sqlite3.connect(own_store)
-        deadline = time.monotonic() + 60
-        while other.execute("SELECT count(*) FROM events").fetchone() != (2,):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+        for event in (
+            ev.TurnStarted(1),
+            ev.CellStarted(1, "1.1", "python", "x"),
+            ev.SubcallStarted("1.1", 1, "m", "p", key="k"),
+            ev.SubcallFinished(1, "r", "", 1.0),
+        ):
+            run.log.append(event)
+            deadline = time.monotonic() + 60
+            while other.execute("SELECT count(*) FROM events").fetchone() != (len(run.log.events),):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+        other.close()
+
+    use(own_store, work)
+
+
+def test_replies_to_sub_calls_are_written_together(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_BRIEF", "_MOMENT"):
+        monkeypatch.setattr(f"kowalski_jupyter.service.store.store.{name}", 600.0)
+
+    async def work(store: RunStore) -> None:
+        run = ToyRun(store, "r-1")
+        other = sqlite3.connect(own_store)
+        run.log.append(ev.TurnStarted(1))
+        for number in (1, 2, 3):
+            run.log.append(ev.SubcallStarted("1.1", number, "m", "p", key=f"k-{number}"))
+            run.log.append(ev.SubcallFinished(number, "r", "", 1.0))
+            await two_rounds()
+            assert other.execute("SELECT count(*) FROM replies").fetchone() == (0,)
+        run.log.append(ev.Feedback(1, "on", trouble=False))
+        await two_rounds()
+        assert other.execute("SELECT count(*) FROM replies").fetchone() == (3,)
         other.close()
 
     use(own_store, work)

@@ -1,9 +1,10 @@
 """Runs at rest: every event is written to SQLite as it happens, so that no death of a process loses a turn.
 
-What was asked or paid for (the run, a reply, a cell's end, the reply to a sub-call, the answer) is committed in the
-next round of the event loop, while the run waits for what it has asked for next; what comes together, in one go. Events
-between these are committed with the next of them, or a moment later. A store that cannot be written never stops a run:
-the run is told once, and writing is tried again.
+What a turn consists of (the run, a reply, a cell's end, the answer) is committed in the next round of the event loop,
+while the run waits for what it has asked for next. The replies to sub-calls, of which code may ask for hundreds in a
+second, are committed together after a few milliseconds, and what has no price a moment later; or all of it with the
+next event of a turn. A store that cannot be written never stops a run: the run is told once, and writing is tried
+again.
 """
 
 from __future__ import annotations
@@ -32,20 +33,22 @@ _log = logging.getLogger(__name__)
 _SOON: Final = (
     ev.ReplyFinished,
     ev.CellFinished,
-    ev.SubcallFinished,
     ev.Folded,
     ev.Feedback,
     ev.Answered,
 )
-"""What is written before anybody is told of it, but after the run has asked for what comes next (see
-`EventLog.follow`)."""
+"""What is written, with all before it, before anybody is told of it, but after the run has asked for what comes next
+(see `EventLog.follow`)."""
 _SUMMED_UP: Final = (ev.RunStarted, ev.TurnStarted, ev.RunFinished)
 _ANSWER_BYTES: Final = 64 << 20
 """The largest answer that is stored as a value; of a larger one only the text is."""
 _SMALL_BYTES: Final = 256 << 10
 """Larger answers are written by a thread: a run's end must not wait for the disk."""
+_BRIEF: Final = 0.005
+"""Seconds that the reply to a sub-call may wait to be written together with others: a commit costs as much as all else
+that the service does for a sub-call."""
 _MOMENT: Final = 0.05
-"""Seconds that an event may wait to be written together with the next ones."""
+"""Seconds that any other event may wait."""
 _PAUSE: Final = 0.1
 """Seconds between two tries to write where the first one failed."""
 _LOCKED_SECONDS: Final = 2.0
@@ -104,8 +107,7 @@ class RunStore:
         self._tell = tell
         self._writing: dict[str, _Writing] = {}
         self._dirty: dict[str, _Writing] = {}
-        self._flush_due = False
-        self._flush_next = False
+        self._flush_due: asyncio.TimerHandle | None = None
         self._waiting = False
         self._failing_since: float | None = None
         self._apart: set[asyncio.Future[None]] = set()
@@ -128,12 +130,9 @@ class RunStore:
             if ended and run.answer is not None and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES:
                 self._do_apart(write_answer, run.id, run.answer)
         elif isinstance(event, _SOON):
-            if not self._flush_next:
-                self._flush_next = True
-                asyncio.get_running_loop().call_later(0, self._flush_soon)
-        elif not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_later(_MOMENT, self._flush_late)
+            self._flush_within(0.0)
+        else:
+            self._flush_within(_BRIEF if isinstance(event, ev.SubcallFinished) else _MOMENT)
 
     def runs(self, number: int = 100) -> list[StoredRun]:
         """Return the newest runs, newest first, without those that another run started."""
@@ -181,13 +180,17 @@ class RunStore:
             self._trouble = str(error)
             _log.warning("Runs are not stored: %s", error)
 
-    def _flush_soon(self) -> None:
-        self._flush_next = False
-        self._flush()
+    def _flush_within(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if self._flush_due is None or due < self._flush_due.when():
+            self._cancel_flush()
+            self._flush_due = loop.call_at(due, self._flush)
 
-    def _flush_late(self) -> None:
-        self._flush_due = False
-        self._flush()
+    def _cancel_flush(self) -> None:
+        if self._flush_due is not None:
+            self._flush_due.cancel()
+            self._flush_due = None
 
     def _try_again(self) -> None:
         self._waiting = False
@@ -195,6 +198,7 @@ class RunStore:
 
     def _flush(self) -> None:
         """Write what is new in all runs, in one transaction."""
+        self._cancel_flush()
         if not self._dirty:
             return
         if self._database is None:
