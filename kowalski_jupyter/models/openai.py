@@ -30,6 +30,8 @@ from kowalski_jupyter.models.exo import exo_instances
 from kowalski_jupyter.models.found import UNKNOWN_WIDTH
 from kowalski_jupyter.models.refusal import refusal, retry_after
 from kowalski_jupyter.models.reply import Clocks, read_reply
+from kowalski_jupyter.models.response import FarResponse, Response, read_all
+from kowalski_jupyter.models.transport import decoded
 from kowalski_jupyter.models.urls import ServerKind, api_base, where_is
 
 EXO_CLOCKS: Final = Clocks(silence=25.0)
@@ -162,7 +164,7 @@ class OpenAIModel:
         return [{"type": "text", "text": text}, *images]
 
     @asynccontextmanager
-    async def _response(self, body: bytes) -> AsyncGenerator[httpx.Response, None]:
+    async def _response(self, body: bytes) -> AsyncGenerator[Response, None]:
         """Send the request, again where that can do no harm, and hand over a response with status 200."""
         pauses = iter(self.pauses)
         may_wait = True
@@ -176,7 +178,7 @@ class OpenAIModel:
                     raise self._unreachable(error) from error
             else:
                 try:
-                    if response.status_code == httpx.codes.OK:
+                    if response.status == httpx.codes.OK:
                         yield response
                         return
                     pause = _pause(response) if may_wait else None
@@ -187,16 +189,16 @@ class OpenAIModel:
                 may_wait = False
             await asyncio.sleep(pause)
 
-    async def _send(self, body: bytes) -> httpx.Response:
+    async def _send(self, body: bytes) -> Response:
         limit = min(self._clocks.first, self._clocks.silence)
         try:
             # Redirects, cookies and the like, which a client sees to, are not for servers on this machine.
             if self._near is not None:
                 deadline = asyncio.get_running_loop().time() + limit
-                return await self._near.exchange(self._server, self._written(body), deadline)
+                return decoded(await self._near.exchange(self._server, self._written(body), deadline))
             async with asyncio.timeout(limit):
                 request = httpx.Request("POST", self._endpoint, content=body, headers=self._fields)
-                return await self._client.send(request, stream=True)
+                return FarResponse(await self._client.send(request, stream=True))
         except TimeoutError:
             raise ModelStalledError(
                 f"{self.where} took the request and has not answered for {limit:.0f} s. Look at the server's "
@@ -210,17 +212,16 @@ class OpenAIModel:
             self._head = head_of(request).removesuffix(b"0\r\n\r\n")
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
-    async def _refused(self, response: httpx.Response) -> ModelError:
+    async def _refused(self, response: Response) -> ModelError:
         try:
-            async with asyncio.timeout(self._clocks.connect):
-                body = await response.aread()
+            body = await read_all(response, asyncio.get_running_loop().time() + self._clocks.connect)
         except (TimeoutError, httpx.HTTPError):
             body = b""
         available: Sequence[str] = ()
-        if response.status_code in {400, 404}:
+        if response.status in {400, 404}:
             available = await self._available()
         return refusal(
-            response.status_code,
+            response.status,
             body,
             model=self.name,
             where=self.where,
@@ -248,9 +249,9 @@ def _encoded(value: Mapping[str, Any]) -> bytes:
     return _encode(value).encode("utf-8", "replace")
 
 
-def _pause(response: httpx.Response) -> float | None:
+def _pause(response: Response) -> float | None:
     """Seconds after which a refused request is worth one more try, or None."""
-    if response.status_code not in {429, 503}:
+    if response.status not in {429, 503}:
         return None
-    seconds = retry_after(response.headers.get("retry-after"))
+    seconds = retry_after(response.fields.get(b"retry-after", b"").decode("latin-1"))
     return seconds if seconds <= _LONGEST_WAIT else None

@@ -52,8 +52,8 @@ def refusal(
     return error
 
 
-def retry_after(header: str | None) -> float:
-    """Seconds to wait by a ``Retry-After`` header, in either of its two forms."""
+def retry_after(header: str) -> float:
+    """Seconds to wait by a ``Retry-After`` header, in either of its two forms; empty, if there is none."""
     if not header:
         return DEFAULT_RETRY_AFTER
     try:

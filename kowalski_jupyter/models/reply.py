@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,8 +12,8 @@ from typing import Final
 import httpx
 
 from kowalski_jupyter.models.base import Delta, ModelCutOffError, ModelError, ModelStalledError
+from kowalski_jupyter.models.response import Response
 from kowalski_jupyter.models.sse import EventDecoder, parse_chunk
-from kowalski_jupyter.models.transport import NearBody
 
 _READING: Final = b": prefill_progress"
 """What exo begins a comment with that tells how much of the prompt it has read."""
@@ -38,7 +38,7 @@ class Clocks:
     between: float = 60.0
 
 
-async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> AsyncGenerator[Delta, None]:
+async def read_reply(response: Response, clocks: Clocks, where: str) -> AsyncGenerator[Delta, None]:
     """Yield the deltas of a reply; the last one, and only that, has a `finish_reason`.
 
     The first is empty, and says that the server has taken the request.
@@ -52,10 +52,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
         ModelError: the reply failed, in one of the ways that `ChatModel.stream` names.
     """
     now = asyncio.get_running_loop().time
-    fields = {name.lower(): value for name, value in response.headers.raw}
-    decoder = EventDecoder(whole=b"json" in fields.get(b"content-type", b""))
-    # Servers are asked not to compress what they send, and few do all the same.
-    next_piece = _reader(response, encoded=b"content-encoding" in fields)
+    decoder = EventDecoder(whole=b"json" in response.fields.get(b"content-type", b""))
     reply = _Reply()
     yield Delta()
     progress, limit = now(), clocks.first
@@ -63,7 +60,7 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     while piece is not None:
         heard = now()
         try:
-            piece = await next_piece(min(progress + limit, heard + clocks.silence))
+            piece = await response.piece(min(progress + limit, heard + clocks.silence))
         except (TimeoutError, httpx.HTTPError) as error:
             if reply.last:
                 break
@@ -84,20 +81,6 @@ async def read_reply(response: httpx.Response, clocks: Clocks, where: str) -> As
     if reply.last is None:
         raise _ended(reply, where)
     yield reply.last
-
-
-def _reader(response: httpx.Response, *, encoded: bool) -> Callable[[float], Awaitable[bytes | None]]:
-    """Return what gives the next piece of a body, or None at its end; it raises TimeoutError at a deadline."""
-    stream = response.stream
-    if isinstance(stream, NearBody) and not encoded:
-        return stream.piece
-    pieces = response.aiter_bytes()
-
-    async def next_piece(deadline: float) -> bytes | None:
-        async with asyncio.timeout_at(deadline):
-            return await anext(pieces, None)
-
-    return next_piece
 
 
 class _Reply:

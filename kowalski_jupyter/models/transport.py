@@ -12,11 +12,12 @@ import asyncio
 import functools
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import httpx
 
-from kowalski_jupyter.models.connection import Connection, Server, head_of, server_of
+from kowalski_jupyter.models.connection import Connection, Headers, Server, head_of, server_of
+from kowalski_jupyter.models.response import FarResponse, Response, fields_of
 
 
 class NearTransport(httpx.AsyncBaseTransport):
@@ -37,10 +38,11 @@ class NearTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: as httpx's own transport would.
         """
-        return await self.exchange(server_of(request.url), head_of(request) + await request.aread(), math.inf)
+        written = head_of(request) + await request.aread()
+        return _for_httpx(await self.exchange(server_of(request.url), written, math.inf))
 
-    async def exchange(self, server: Server, request: bytes, deadline: float) -> httpx.Response:
-        """The same for a request that is written already, head and body: an `httpx.Request` takes a while to make.
+    async def exchange(self, server: Server, request: bytes, deadline: float) -> NearResponse:
+        """The same without httpx's objects, which take a while to make, for a request that is written, head and body.
 
         Raises:
             httpx.TransportError: as above.
@@ -52,12 +54,7 @@ class NearTransport(httpx.AsyncBaseTransport):
         except BaseException:
             self._close(connection)
             raise
-        return httpx.Response(
-            status,
-            headers=headers,
-            stream=NearBody(self, connection),
-            extensions={"http_version": b"HTTP/1.1"},
-        )
+        return NearResponse(self, connection, status, headers)
 
     async def aclose(self) -> None:
         """Close all connections, used or idle."""
@@ -100,24 +97,51 @@ class NearTransport(httpx.AsyncBaseTransport):
         connection.abort()
 
 
-class NearBody(httpx.AsyncByteStream):
-    """The body of one response. Closing it before its end closes the connection."""
+class NearResponse:
+    """See `Response`. Closing it before its end closes the connection."""
 
-    def __init__(self, transport: NearTransport, connection: Connection) -> None:
+    def __init__(self, transport: NearTransport, connection: Connection, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        self.fields: Mapping[bytes, bytes] = fields_of(headers)
         self._transport = transport
         self._connection = connection
         self._closed = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (piece := await self._connection.piece(math.inf)) is not None:
-            yield piece
-
     async def piece(self, deadline: float) -> bytes | None:
-        """Return the next piece as it comes, or None at the end; see `Connection.piece`."""
+        """See `Response`, as with the next."""
         return await self._connection.piece(deadline)
 
     async def aclose(self) -> None:
-        """See the class."""
+        """Give the connection back."""
         if not self._closed:
             self._closed = True
             self._transport.release(self._connection)
+
+
+def decoded(response: NearResponse) -> Response:
+    """Return a response whose pieces are not compressed: servers are asked not to, and few do all the same."""
+    return FarResponse(_for_httpx(response)) if b"content-encoding" in response.fields else response
+
+
+def _for_httpx(response: NearResponse) -> httpx.Response:
+    return httpx.Response(
+        response.status,
+        headers=response.headers,
+        stream=_Body(response),
+        extensions={"http_version": b"HTTP/1.1"},
+    )
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response, for httpx."""
+
+    def __init__(self, response: NearResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (piece := await self._response.piece(math.inf)) is not None:
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
