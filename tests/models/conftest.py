@@ -79,12 +79,12 @@ class Replay:
 
 @pytest.fixture
 def replay() -> Iterator[Callable[..., str]]:
-    """A function that starts a `Replay` of a capture, or of the given body, and returns its URL."""
+    """A function that starts a `Replay` of a capture, or of the given body with a header line, and returns its URL."""
     servers = []
 
-    def start(capture: str | bytes, **how: Any) -> str:
+    def start(capture: str | bytes, *, header: bytes = b"", **how: Any) -> str:
         if isinstance(capture, bytes):
-            answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + capture
+            answer = b"HTTP/1.1 200 OK\r\n%bContent-Type: text/event-stream\r\n\r\n%b" % (header, capture)
         elif capture.endswith(".txt"):
             return start((CAPTURES / capture).read_bytes(), **how)
         else:

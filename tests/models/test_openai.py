@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -235,6 +236,11 @@ def test_the_usage_may_come_later_and_nothing_after_the_end_can_spoil_a_reply(re
         assert last.finish_reason == "stop"
         assert last.usage
         assert last.usage.prompt_tokens == 4
+
+
+def test_a_server_that_compresses_all_the_same_is_understood(replay: Callable[..., str]) -> None:
+    body = gzip.compress(events('{"choices": [{"delta": {"content": "Paris."}}]}', FINISH))
+    assert text(ask(replay(body, header=b"Content-Encoding: gzip\r\n", piece=20))) == "Paris."
 
 
 def test_a_server_that_keeps_a_finished_stream_open_does_not_hold_up_the_reply(replay: Callable[..., str]) -> None:

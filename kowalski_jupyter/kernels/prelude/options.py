@@ -39,10 +39,12 @@ def fitted(value: Any, schema: Any) -> Any:
 
 
 def _json_schema(schema: Any) -> dict[str, Any] | None:
+    if schema is None:
+        return None
     if _is_pydantic(schema):
         schema = schema.model_json_schema()
     try:
-        if isinstance(schema, dict | None):
+        if isinstance(schema, dict):
             json.dumps(schema)
             return schema
     except (TypeError, ValueError):
