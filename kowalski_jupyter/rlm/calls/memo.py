@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+_encode: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def memo_key(model: str, prompt: str, parameters: Mapping[str, Any]) -> str:
     """Return a name for a prompt to a model with all the parameters that shape the reply."""
-    said = json.dumps([model, prompt, parameters], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    said = _encode([model, prompt, parameters])
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -39,9 +39,8 @@ class PromptOptions:
             SubcallError: something is unknown or of the wrong kind.
         """
         given = {key: value for key, value in options.items() if value is not None}
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise SubcallError(f"There is no option {', '.join(unknown)}; there are {', '.join(known)}.")
+        if unknown := given.keys() - known:
+            raise SubcallError(f"There is no option {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
         model, schema = given.get("model", ""), given.get("schema")
         wanted, sample = given.get("max_tokens", max_tokens), given.get("sample", 0)
         if not isinstance(model, str) or model.lower().endswith(_FILE):

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -175,12 +174,13 @@ class RunCalls:
 
     def _keys(self, prompts: Sequence[str], options: PromptOptions, endpoint: Endpoint) -> list[str]:
         """Name each prompt for the memo. One that stands twice in a batch is asked twice: that is what a vote needs."""
-        seen: Counter[str] = Counter()
+        parameters = {**options.parameters(), "temperature": self._settings.temperature}
+        seen: dict[str, int] = {}
         keys = []
         for prompt in prompts:
-            parameters = {**options.parameters(), "temperature": self._settings.temperature, "same": seen[prompt]}
-            seen[prompt] += 1
-            keys.append(memo_key(endpoint.model.name, prompt, parameters))
+            same = seen.get(prompt, 0)
+            seen[prompt] = same + 1
+            keys.append(memo_key(endpoint.model.name, prompt, {**parameters, "same": same}))
         return keys
 
     async def _item(
