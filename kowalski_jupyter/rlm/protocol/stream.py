@@ -94,7 +94,7 @@ class ReplyStream:
         cut = finish_reason in CUT_REASONS
         last = next(filter(None, reversed(self._arrived)), "")
         if last and not last.endswith("\n"):
-            self._arrived.append("\n")
+            self._arrived.append("\n")  # so that the last line is one
         self._take_arrived()
         if self._fence and self._fence.doubtful_end is not None and not cut:
             self._trust_strings = False

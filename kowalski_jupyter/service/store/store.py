@@ -45,8 +45,8 @@ _ANSWER_BYTES: Final = 64 << 20
 _SMALL_BYTES: Final = 256 << 10
 """Larger answers are written by a thread: a run's end must not wait for the disk."""
 _BRIEF: Final = 0.005
-"""Seconds that the reply to a sub-call may wait to be written together with others: a commit costs as much as all else
-that the service does for a sub-call."""
+"""Seconds that the reply to a sub-call may wait to be written together with others: a commit for each is a fifth of all
+that lies between two sub-calls."""
 _MOMENT: Final = 0.05
 """Seconds that any other event may wait."""
 _PAUSE: Final = 0.1
