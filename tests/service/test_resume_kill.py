@@ -125,7 +125,7 @@ def check(server: ScriptedServer, before: int, told: list[dict[str, Any]], n: in
     assert TURNS + ANSWER - sum(paid) <= len(again) <= TURNS + ANSWER - sum(paid[:written])
 
 
-def test_a_kill_after_any_event_loses_nothing(tmp_path: Path, of_killed: Path) -> None:
+def test_a_kill_after_any_event_loses_no_turn(tmp_path: Path, of_killed: Path) -> None:
     with ScriptedServer(script) as server, killer(server.url, "toy", of_killed) as run:
         whole = run(0, tmp_path / "whole" / "runs.sqlite", tmp_path / "data")
         assert len(whole) >= 200
