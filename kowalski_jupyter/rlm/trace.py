@@ -2,185 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.protocol import ReplyStream, Segment
-from kowalski_jupyter.rlm.protocol.thoughts import as_markdown
-from kowalski_jupyter.rlm.text import Clip, head_and_tail
+from kowalski_jupyter.rlm.text import head_and_tail
+from kowalski_jupyter.rlm.turns import Cell, Output, Reply, Turn
 
 _ANSWER_CHARS = 20_000
-_OUTPUT_CHARS = 4_000
 _TEXT_CHARS = 8_000
 _SHORTEST = 100
 _SUBCALL_CHARS = 500
-_SUBCALLS_EACH_END = 50
 _DOCUMENT_CHARS = 90_000
 _RICH_CHARS = 400_000
 """Of pictures and tables, besides the texts. The oldest leave first; their place is told by their text."""
-
-
-@dataclass(slots=True)
-class _Output:
-    kind: str
-    clip: Clip
-    rich: dict[str, str] | None = None
-
-    def document(self, limit: int) -> dict[str, Any]:
-        return {"kind": self.kind, "text": self.clip.text(limit), "length": self.clip.length, "rich": self.rich}
-
-
-@dataclass(slots=True)
-class _Cell:
-    id: str
-    language: str
-    code: str
-    state: str = "writing"
-    seconds: float | None = None
-    outputs: list[_Output] = field(default_factory=list)
-    subcalls: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    def add_output(self, kind: str, text: str, omitted: int = 0) -> _Output:
-        """Append to the last output if it is the same stream, else begin one."""
-        if not self.outputs or self.outputs[-1].kind != kind or kind not in ("stdout", "stderr"):
-            self.outputs.append(_Output(kind, Clip(_OUTPUT_CHARS)))
-        self.outputs[-1].clip.add(text, omitted)
-        return self.outputs[-1]
-
-    def document(self, limit: int) -> dict[str, Any]:
-        rows = list(self.subcalls.values())
-        if len(rows) > 2 * _SUBCALLS_EACH_END:
-            rows = rows[:_SUBCALLS_EACH_END] + rows[-_SUBCALLS_EACH_END:]
-        return {
-            "kind": "cell",
-            "id": self.id,
-            "language": self.language,
-            "code": head_and_tail(self.code, limit),
-            "state": self.state,
-            "seconds": self.seconds,
-            "outputs": [output.document(limit) for output in self.outputs],
-            "subcalls": [
-                {
-                    **row,
-                    "prompt": head_and_tail(row["prompt"], limit),
-                    "reply": head_and_tail(row["reply"], limit),
-                }
-                for row in rows
-            ],
-            "subcalls_total": len(self.subcalls),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """The document of a turn that has ended, which only a shorter `limit` changes.
-
-    `length` is that of its JSON without pictures and tables, which have a limit of their own.
-    """
-
-    limit: int
-    document: dict[str, Any]
-    length: int
-
-
-class _Reply:
-    """A reply that comes in pieces. It is read when somebody wants to see it: a service shows few runs to anybody."""
-
-    def __init__(self) -> None:
-        self._scanner = ReplyStream()
-        self._has_pieces = False
-        self._ended_by: str | None = None
-
-    def add(self, piece: str) -> None:
-        """Add the next piece."""
-        self._has_pieces = True
-        self._scanner.feed(piece)
-
-    def end(self, text: str, finish_reason: str) -> None:
-        """Say why it has ended, and what all of it is: a stored run has no pieces."""
-        if not self._has_pieces:
-            self._scanner.feed(text)
-        self._ended_by = finish_reason
-
-    def segments(self) -> list[Segment]:
-        """Return what it consists of so far."""
-        ended_by, self._ended_by = self._ended_by, None
-        if ended_by is not None:
-            self._scanner.finish(ended_by)
-        return self._scanner.segments
-
-
-@dataclass(slots=True)
-class _Turn:
-    number: int
-    started: float
-    ended: float | None = None
-    state: str = "thinking"
-    reasoning: str = ""
-    reply: _Reply = field(default_factory=_Reply)
-    cells: list[_Cell] = field(default_factory=list)
-    feedback: str | None = None
-    fold: dict[str, Any] | None = None
-    kept: _Kept | None = None
-
-    def cell(self, event: ev.CellStarted) -> _Cell:
-        """Return the cell that an event is about, made when the reply's text did not show it."""
-        for cell in self.cells:
-            if cell.id == event.cell:
-                return cell
-        self.cells.append(_Cell(event.cell, event.language, event.code))
-        return self.cells[-1]
-
-    def shown(self, now: float, limit: int) -> _Kept:
-        """Return the turn's document: a long run is shown ten times a second, and few of its turns change."""
-        if self.kept is None or self.kept.limit != limit or self.kept.document["state"] != "done":
-            document = self._document(now, limit)
-            rich = sum(len(output.rich["data"]) for cell in self.cells for output in cell.outputs if output.rich)
-            self.kept = _Kept(limit, document, len(json.dumps(document)) - rich)
-        return self.kept
-
-    def _document(self, now: float, limit: int) -> dict[str, Any]:
-        segments = self.reply.segments()
-        return {
-            "number": self.number,
-            "state": self.state,
-            "seconds": round((self.ended or now) - self.started, 3),
-            "reasoning": head_and_tail(self._thoughts(segments), limit),
-            "parts": self._parts(segments, limit),
-            "feedback": self.feedback,
-            "fold": self.fold,
-        }
-
-    def _thoughts(self, segments: Sequence[Segment]) -> str:
-        """Return the reasoning that came apart from the reply, and that which stood in it."""
-        inside = (segment.text for segment in segments if segment.kind == "thought")
-        return "\n\n".join(filter(None, [self.reasoning, *inside]))
-
-    def _parts(self, segments: Sequence[Segment], limit: int) -> list[dict[str, Any]]:
-        """Return the reply in reading order: its text, and each block as the cell that it becomes."""
-        parts: list[dict[str, Any]] = []
-        left = {cell.id: cell for cell in self.cells}
-        number = 0
-        for segment in segments:
-            if not segment.text.strip():
-                continue
-            if segment.kind == "code" and segment.language:
-                number += 1
-                cell = left.pop(f"{self.number}.{number}", None)
-                if cell is None:
-                    state = "skipped" if self.state == "done" else "writing"
-                    cell = _Cell(f"{self.number}.{number}", segment.language, segment.text, state)
-                parts.append(cell.document(limit))
-            elif segment.kind != "thought":
-                parts.append({"kind": "prose", "text": head_and_tail(as_markdown(segment), limit)})
-        parts.extend(cell.document(limit) for cell in left.values())
-        return parts
-
 
 _T = TypeVar("_T")
 _TAKERS: dict[type[ev.Event], Callable[[Any, Any], None]] = {}
@@ -209,10 +46,10 @@ class Trace:
         self._sandbox: str | None = None
         self._notices: list[str] = []
         self._progress: dict[str, Any] | None = None
-        self._turns: list[_Turn] = []
-        self._cells: dict[str, _Cell] = {}
+        self._turns: list[Turn] = []
+        self._cells: dict[str, Cell] = {}
         self._calls: dict[int, dict[str, Any]] = {}
-        self._callers: dict[int, _Turn] = {}
+        self._callers: dict[int, Turn] = {}
         self._usage = {
             "turns": 0,
             "subcalls": 0,
@@ -227,7 +64,7 @@ class Trace:
         self._approval: dict[str, str] | None = None
         self._limits: dict[str, float] = {"turns": 0, "seconds": 0.0}
         self._text_chars = _TEXT_CHARS
-        self._rich: deque[tuple[_Turn, _Output]] = deque()
+        self._rich: deque[tuple[Turn, Output]] = deque()
         self._rich_size = 0
 
     @classmethod
@@ -275,7 +112,7 @@ class Trace:
         self._end_turn(event.time)
         self.state = "running"
         self._usage["turns"] = event.turn
-        self._turns.append(_Turn(event.turn, event.time, fold=self._fold))
+        self._turns.append(Turn(event.turn, event.time, fold=self._fold))
         self._fold = None
 
     @_on(ev.Folded)
@@ -320,7 +157,7 @@ class Trace:
     def _(self, event: ev.ReplyRestarted) -> None:
         del event
         turn = self._turns[-1]
-        turn.reasoning, turn.reply, turn.cells = "", _Reply(), []
+        turn.reasoning, turn.reply, turn.cells = "", Reply(), []
 
     @_on(ev.ReplyFinished)
     def _(self, event: ev.ReplyFinished) -> None:
