@@ -14,6 +14,7 @@ import pytest
 from kowalski_jupyter.kernels import calls as calls_module
 from kowalski_jupyter.kernels.base import FUNCTIONS, Function, Value
 from kowalski_jupyter.kernels.calls import CallServer
+from kowalski_jupyter.kernels.prelude.calls import Calls, QueryError, Request
 
 from .support import FakeRun, opened, until
 
@@ -126,6 +127,41 @@ def test_after_an_interrupted_query_the_next_one_gets_its_own_reply(root: Path) 
             cell.cancel()
             await asyncio.wait([cell])
             assert await session.value("llm_query('fast')") == "'fast'"
+
+    asyncio.run(scenario())
+
+
+def test_an_interrupt_ends_code_that_catches_every_error_of_a_query(root: Path) -> None:
+    async def scenario() -> None:
+        asked = asyncio.Event()
+
+        async def reply(prompt: str) -> str:
+            asked.set()
+            await asyncio.Event().wait()
+            return prompt
+
+        async with opened(root, run=FakeRun(reply=reply)) as session:
+            code = "kept = 1\nwhile True:\n    try: llm_query('slow')\n    except Exception as error: print(error)"
+            cell = asyncio.create_task(session(code))
+            await asyncio.wait_for(asked.wait(), 20)
+            cell.cancel()
+            await asyncio.wait([cell])
+            assert session.text("stdout") == ""
+            assert await session.value("kept") == "1"
+
+    asyncio.run(scenario())
+
+
+def test_a_run_that_ends_in_the_middle_of_a_query_is_told_of(tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    async def scenario() -> None:
+        path = str(tmp_path / "calls.sock")
+        async with await asyncio.start_unix_server(hang_up, path):
+            with pytest.raises(QueryError, match="cannot be reached: it has ended"):
+                await asyncio.to_thread(Calls(path, "").call, Request("llm_query"))
 
     asyncio.run(scenario())
 

@@ -60,8 +60,7 @@ class Calls:
         message = self._message(request)
         try:
             stream = self._stream()
-            stream.write(message)
-            stream.flush()
+            self._local.connection.sendall(message)
             return _read(stream)
         except QueryError:
             raise
@@ -120,7 +119,7 @@ class Calls:
         local = self._local
         if getattr(local, "owner", None) != os.getpid():
             connection = self._connect()
-            local.stream = connection.makefile("rwb")
+            local.stream = connection.makefile("rb")
             local.connection = connection
             local.owner = os.getpid()
         return local.stream
@@ -130,7 +129,7 @@ class Calls:
         if getattr(local, "owner", None) is not None:
             local.owner = None
             local.connection.close()
-            local.stream.raw.close()
+            local.stream.close()
 
 
 def _read(stream: Any) -> Reply:
