@@ -8,6 +8,7 @@ What the cases promise comes from faults that were seen in peers, and from what 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable
 
@@ -48,6 +49,8 @@ def _short(reason: str) -> str:
 
 
 def main() -> None:
+    # A shell has what it starts in the background ignore Ctrl+C, which cases press; so would all drivers then.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
