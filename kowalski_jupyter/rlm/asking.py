@@ -36,6 +36,7 @@ async def ask(
     on_block: Callable[[Block], None] | None = None,
     on_opened: Callable[[str], None] = lambda _: None,
     several: bool = False,
+    thinks: bool = False,
 ) -> Asked:
     """Stream one reply.
 
@@ -51,6 +52,8 @@ async def ask(
             reply that is lost after its block was whole is not asked for again.
         on_opened: called with the language of such a block while it is being written, with every line.
         several: call `on_block` with further blocks too, as long as each is in another language than the one before.
+        thinks: the reply may begin with thoughts of which only the closing mark tells, as some servers swallow the
+            opening one: until a mark came, or thoughts apart from the text, no block is known to be whole.
 
     Raises:
         ModelError: the reply failed before it held a whole block.
@@ -58,7 +61,7 @@ async def ask(
     started = time.monotonic()
     usage: Usage | None = None
     finish_reason = ""
-    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block, on_opened)
+    coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block, on_opened, thinks=thinks)
     try:
         async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
             async for delta in deltas:
@@ -99,6 +102,8 @@ class _Coming:
         blocks: _WholeBlocks,
         on_block: Callable[[Block], None] | None,
         on_opened: Callable[[str], None],
+        *,
+        thinks: bool,
     ) -> None:
         self.pieces: list[str] = []
         self.thoughts: list[str] = []
@@ -107,6 +112,7 @@ class _Coming:
         self._emit = emit
         self._on_block = on_block
         self._on_opened = on_opened
+        self._thinks = thinks
         self._scanner = ReplyStream()
         self._finished = False
 
@@ -134,7 +140,10 @@ class _Coming:
             self._finished = True
         elif _LINE_ENDS.isdisjoint(delta.text):
             return False
-        found = [*self.blocks.new(self._scanner.ended)]
+        ended = self._scanner.ended
+        if self._thinks and not (self._finished or self.thoughts or self._scanner.marked):
+            return False
+        found = [*self.blocks.new(ended)]
         for block in found:
             self._on_block(block)
         if self.blocks.may_run(self._scanner.opened):

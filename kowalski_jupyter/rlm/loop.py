@@ -81,6 +81,7 @@ class Loop:
         named = feedback.sees_pictures(endpoint.model.name)
         self._sees = named if settings.images is None else settings.images
         self._several = profile.several_languages and len(kernels.languages) > 1
+        self._thinks = profile.thinks
         self._data_names = tuple(item.name for item in data)
         self._names = self._data_names
         self._sent: set[str] = set()
@@ -140,6 +141,7 @@ class Loop:
                 on_block=start,
                 on_opened=self._kernels.prepare,
                 several=self._several,
+                thinks=self._thinks,
             )
             reply = parse_reply(
                 asked.message,

@@ -15,8 +15,11 @@ FRAGMENTS = [
     "x = 1", "'", '"', '"""', "'''", "#", "\\", "%%", "!", "(", ")", "FINAL(", "FINAL_VAR(", "a)", "**", "x",
     "<think>", "</think>", "<thinking>", "[THINK]", "[/THINK]", "<|channel|>", "analysis", "final", "<|message|>",
     "<|end|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<function=python>", "<parameter=code>", "</parameter>",
-    '{"name": "python", "arguments": "x"}', "<", "[", "数", "\ud800", "\x00", "\u2028",
+    "◁think▷", "◁/think▷", "<seed:think>", "</seed:think>", "<think a='b'>", "<|channel>", "<channel|>",
+    "<|START_THINKING|>", "<|END_THINKING|>",
+    '{"name": "python", "arguments": "x"}', "<", "[", "◁", "数", "\ud800", "\x00", "\u2028",
 ]  # fmt: skip
+CLOSING = ("</think>", "[/THINK]", "◁/think▷", "</seed:think>", "<channel|>", "<|END_THINKING|>")
 
 
 def made_up(seed: int) -> str:
@@ -60,7 +63,7 @@ def test_any_pieces_give_the_same_segments_and_blocks(block: int) -> None:
 def test_a_closed_block_stays_what_it_is(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         text = made_up(seed)
-        for tag in ("</think>", "[/THINK]"):  # without an opening tag they make a thought of what was before
+        for tag in CLOSING:  # without an opening tag they make a thought of what was before
             text = text.replace(tag, "")
         stream = ReplyStream()
         closed: tuple[Block, ...] = ()
@@ -106,6 +109,9 @@ PATHOLOGICAL = {
     "quotes": '" (',
     "escapes": '\\"',
     "opening tags": "<think>",
+    "tags with attributes": "<think a>",
+    "tags never closed": "<think a ",
+    "Kimi's marks": "◁think▷ ◁/think",
     "closing tags": "</think>",
     "closing tags on lines": "</think>\n",
     "thoughts": "<think>a</think>",

@@ -155,6 +155,34 @@ def test_a_block_runs_before_the_reply_is_looked_at_as_a_whole(open_desk: Open, 
     assert types.index("cell_started") < types.index("reply_finished")
 
 
+THOUGHT = "I could do this:\n```repl\nFINAL('a thought')\n```\nor better that.\n"
+
+
+def test_code_in_a_thought_whose_opening_mark_a_server_swallowed_does_not_run(open_desk: Open) -> None:
+    with ScriptedServer([THOUGHT + "</think>\n" + block("FINAL('right')")]) as server:
+        assert open_desk(server).ask("What?", {"notes": NOTES}, profile="reasoning").value == "right"
+
+
+@pytest.mark.parametrize(
+    ("thought", "reasoning"), [(THOUGHT + "</think>", ""), ("<think>" + THOUGHT + "</think>", ""), ("", THOUGHT)]
+)
+def test_once_the_thoughts_are_known_to_be_over_a_block_runs_at_once(
+    open_desk: Open, thought: str, reasoning: str
+) -> None:
+    rambling = Reply(f"{thought}\n{block('FINAL(1)')}\n{'word ' * 500}", reasoning, token_delay=0.05)
+    with ScriptedServer([rambling]) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES}, profile="reasoning")
+        request = server.requests[0]
+
+    assert outcome.value == 1
+    assert request.disconnected is not None
+
+
+def test_a_reasoning_model_that_marks_nothing_is_heard_to_its_end(open_desk: Open) -> None:
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        assert open_desk(server).ask("What?", {"notes": NOTES}, profile="reasoning").value == 1
+
+
 def test_subcalls_in_sequence_and_in_a_batch_keep_their_order(open_desk: Open) -> None:
     code = (
         "first = llm_query('say 0')\nrest = llm_query_batched([f'say {i}' for i in range(1, 9)])\nFINAL([first, *rest])"

@@ -48,21 +48,23 @@ class Segment:
     is_tool: bool = False
 
 
-# Thoughts as models mark them: <think> (DeepSeek, Qwen), [THINK] (Mistral), OpenAI's harmony channels
+# Thoughts as models mark them: <think> (DeepSeek, Qwen), [THINK] (Mistral), <seed:think> (Seed), ◁think▷ (Kimi),
+# <|START_THINKING|> (Command), <|channel>thought (Gemma), OpenAI's harmony channels
 # (https://github.com/openai/harmony), and end-of-turn tokens that some servers let through.
 _MARK = re.compile(
-    r"(?P<open><(?:think|thinking|thought|reasoning)>|\[THINK\])"
-    r"|(?P<close></(?:think|thinking|thought|reasoning)>|\[/THINK\])"
+    r"(?P<open><(?:seed:)?(?:think|thinking|thought|reasoning)(?:\s[^<>]*)?>|\[THINK\]|◁think▷|<\|START_THINKING\|>"
+    r"|<\|channel>(?:thought\b)?)"
+    r"|(?P<close></(?:seed:)?(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>)"
     r"|<\|channel\|>(?P<channel>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>"
     r"|(?P<end><\|(?:end|return|call)\|>)"
     r"|(?P<tool><tool_call>)"
     r"|(?P<tool_end></tool_call>)"
-    r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text)\|>)",
+    r"|(?P<noise><\|start\|>\w*|<\|(?:im_end|eot_id|endoftext|end_of_text|(?:START|END)_RESPONSE)\|>)",
     re.IGNORECASE,
 )
-MARK_START = re.compile(r"<(?:/?(?:th|re|to)|\|)|\[/?THINK\]", re.IGNORECASE)
+MARK_START = re.compile(r"<(?:/?(?:th|re|to|seed:)|\||channel\|)|\[/?THINK\]|◁/?think", re.IGNORECASE)
 _FENCES = ("```", "~~~")
-_SPECIAL = ("<", "[", *_FENCES)  # what a mark or a fence begins with
+_SPECIAL = ("<", "[", "◁", *_FENCES)  # what a mark or a fence begins with
 
 
 class ReplyStream:
@@ -73,12 +75,14 @@ class ReplyStream:
 
     Attributes:
         feed: adds the next piece of the reply.
+        marked: whether a mark of thoughts was seen. Until then all may turn out to be one.
     """
 
     def __init__(self) -> None:
         self._arrived = [""]  # since the last line that was taken
         self.feed: Callable[[str], None] = self._arrived.append  # it is called for each token
         self._looked_at = 0  # the last of these that was looked at
+        self.marked = False
         self._unsure = False  # whether the line that has not ended may begin a block or end one
         self._segments: list[Segment] = []
         self._recalled = 0  # segments before this index have already been turned into thoughts
@@ -152,7 +156,7 @@ class ReplyStream:
 
     def _growing(self, line: str) -> Segment:
         line = line.removesuffix("\r")
-        if line.lstrip()[:1] in ("`", "~", "<", "["):
+        if line.lstrip()[:1] in ("`", "~", "<", "[", "◁"):
             line = ""  # may become a fence or a tag: not shown before that is known
         if self._fence:
             return _code(self._fence, closed=False, line=line)
@@ -194,7 +198,7 @@ class ReplyStream:
 
     def _take_text(self, line: str) -> None:
         """Take a line outside code blocks, which may hold marks and may end by opening a block."""
-        if "<" not in line and "[" not in line:
+        if "<" not in line and "[" not in line and "◁" not in line:
             self._take_line_end(line)
             return
         marks = _marks(line, in_prose=self._kind == "prose") if _may_hold_mark(line) else ()
@@ -212,6 +216,7 @@ class ReplyStream:
         self._take_line_end(line[position:])
 
     def _take_mark(self, match: re.Match[str]) -> None:
+        self.marked = self.marked or bool(match["open"] or match["close"]) or match["channel"] is not None
         if match["channel"] is not None:
             final = match["channel"].strip().lower().startswith("final")
             self._switch("prose" if final else "thought")
@@ -298,7 +303,7 @@ def _may_hold_mark(lines: str) -> bool:
         or "thought" in said
         or "reasoning" in said
         or "tool_call" in said
-        or ("|" in said and "<|" in said)
+        or ("|" in said and ("<|" in said or "<channel|" in said))
     )
 
 

@@ -27,12 +27,14 @@ class Profile:
         reply_tokens: the longest reply.
         output_chars: what the outputs of a turn may take.
         several_languages: whether a reply may hold blocks of several languages, and the prompt speaks of them.
+        thinks: whether a reply may begin with thoughts that nothing marks before their end.
     """
 
     name: str
     reply_tokens: int
     output_chars: int
     several_languages: bool = False
+    thinks: bool = False
 
 
 PROFILES = {
@@ -40,12 +42,12 @@ PROFILES = {
     for profile in (
         Profile("small_coder", 1024, 2_000),
         Profile("large_coder", 4096, 10_000, several_languages=True),
-        Profile("reasoning", 16_384, 10_000, several_languages=True),
+        Profile("reasoning", 16_384, 10_000, several_languages=True, thinks=True),
     )
 }
 
 _REASONING = re.compile(
-    r"thinking|reason|\br1\b|[-_]r1[-_]|qwq|gpt-oss|magistral|\bo[134]\b|glm-4\.[5-9]|minimax-m|kimi-k2-t"
+    r"thinking|reason|\br1\b|[-_]r1[-_]|qwq|gpt-oss|magistral|\bo[134]\b|glm-4\.[5-9]|minimax-m|kimi-k2-t|seed-oss"
 )
 _SIZE = re.compile(r"(?<![\d.a-z])(\d+(?:\.\d+)?)b(?![a-z])")
 _LARGE = 20.0
