@@ -218,7 +218,8 @@ class Loop:
         turns_left = self._budget.turns_left(turn)
         if not turns_left:
             return
-        if again and failed:
+        notes = self._steering.take_notes()
+        if again and failed and not notes:
             self._history.forget_last()
             self._emit(ev.Notice("The model repeated a block that had failed; it is asked anew, sampled more freely."))
             return
@@ -234,7 +235,7 @@ class Loop:
             )
         else:
             said = feedback.after_trouble(reply, turns_left=turns_left)
-        said = feedback.with_notes(said, self._steering.take_notes())
+        said = feedback.with_notes(said, notes)
         self._emit(ev.Feedback(turn, said, trouble=not cells))
         images = feedback.pictures(cells) if self._sees else ()
         note = functools.partial(note_of, turn, text, "\n".join(cell.code for cell in cells), shown)
