@@ -74,7 +74,7 @@ class Asking(Connected):
                     following.take(batch)
                     if following.waiting is not None and self._step is not None:
                         word = following.word(self._step)
-                        with suppress(ServiceError):  # as in arun
+                        with suppress(ServiceError):  # as in `_decide`
                             client.steer(following.run, **word)
             value = client.answer(following.run) if following.answered else None
         except ServiceError as error:
@@ -106,11 +106,15 @@ class Asking(Connected):
                     began(following.run)
                 else:
                     following.take(batch)
-                if following.waiting is not None and self._step is not None:
-                    word = await asyncio.to_thread(following.word, self._step)
-                    with suppress(ServiceError):  # someone else was faster; if the service is gone, the stream says so
-                        await asked.steer(following.run, **word)
+                await self._decide(asked, following)
             return await asked.answer(following.run) if following.answered else None
+
+    async def _decide(self, asked: AsyncServiceClient, following: Following) -> None:
+        """Have the user's function decide on the block that waits, if there are both."""
+        if following.waiting is not None and self._step is not None:
+            word = await asyncio.to_thread(following.word, self._step)
+            with suppress(ServiceError):  # someone else was faster; if the service is gone, the stream says so
+                await asked.steer(following.run, **word)
 
     @asynccontextmanager
     async def _opened(

@@ -140,11 +140,12 @@ class RLM(Batches, Runs, Devices):
             RlmError: the run could not be started, or its service went away.
         """
         following = Following(self._on_update)
-        async with self._opened(question, context, data, following) as (_, batches):
+        async with self._opened(question, context, data, following) as (asked, batches):
             async for batch in batches:
                 following.take(batch)
                 for event in batch:
                     yield event
+                await self._decide(asked, following)
 
     def start(self, question: str, context: Any = None, /, **data: Any) -> str:
         """Start a run that goes on by itself, and return its id at once; `attach` waits for it."""

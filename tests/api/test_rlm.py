@@ -441,6 +441,35 @@ def test_each_block_is_run_edited_or_skipped_as_the_user_says(serve: Serve) -> N
     assert [event.code for event in events if isinstance(event, CellStarted)] == ["a = 1", "FINAL(a * 10)"]
 
 
+def test_a_stream_asks_the_users_function_too(serve: Serve) -> None:
+    async def stream() -> list[str]:
+        with RLM(step=lambda _, code: code.replace("1", "7")) as rlm:
+            return [event.type async for event in rlm.stream("What?", "x")]
+
+    with ScriptedServer([block("FINAL(1)")]) as server:
+        serve(server)
+        types = asyncio.run(asyncio.wait_for(stream(), 60))
+
+    assert types.count("approval_given") == 1
+    assert types[-1] == "run_finished"
+
+
+def test_a_note_reaches_a_model_that_repeats_a_failing_block(serve: Serve) -> None:
+    def script(request: Request) -> Reply | str:
+        return block("FINAL(1)" if "Do not divide." in str(request.messages) else "1 / 0")
+
+    with ScriptedServer(script) as server:
+        serve(server)
+        with RLM(step=True, max_turns=3) as rlm:
+            run = rlm.start("What?", "x")
+            for turn in (1, 2, 3):
+                until(lambda cell=f"{turn}.1": (rlm.document(run)["approval"] or {}).get("cell") == cell)
+                if turn == 2:
+                    rlm.tell(run, "Do not divide.")
+                rlm.decide(run, "run")
+            assert rlm.attach(run).value == 1
+
+
 def test_a_run_that_goes_on_by_itself_is_told_allowed_and_decided(serve: Serve) -> None:
     with ScriptedServer([block("1"), block("FINAL(2)")]) as server:
         serve(server)
