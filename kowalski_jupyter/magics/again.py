@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from IPython.core.error import UsageError
 
-from kowalski_jupyter.magics.arguments import LineParser, a_name, above_zero
+from kowalski_jupyter.magics.arguments import LIMITS, LineParser, a_name, above_zero, add_limits
 from kowalski_jupyter.magics.session import Session
 from kowalski_jupyter.magics.stepping import ask_about, check_can_ask
 from kowalski_jupyter.rlm.events import ReplyFinished, RunStarted
 
-RESUME = "%rlm resume ID [--turn N [--edit]] [-o NAME]"
+RESUME = "%rlm resume ID [--turn N [--edit]] [-o NAME] [--max-turns N …]"
 REPLAY = "%rlm replay ID [-o NAME]"
 EXPORT = "%rlm export ID [--notebook FILE | --jsonl FILE]"
-_REPLY = "%%rlm_reply ID TURN [-o NAME], and below it what the model is to have said"
+_REPLY = "%%rlm_reply ID TURN [-o NAME] [--max-turns N …], and below it what the model is to have said"
 
 
 def resume(session: Session, words: Sequence[str]) -> None:
-    """Go on with a run, from the turn on the line if one stands there."""
+    """Go on with a run, from the turn and with the limits on the line if they stand there."""
     parser = LineParser(RESUME)
     parser.add_argument("run")
     parser.add_argument("--turn", type=above_zero(int))
     parser.add_argument("--edit", action="store_true")
     parser.add_argument("-o", "--output", type=a_name)
+    add_limits(parser)
     given = parser.read(words)
-    run, turn, output = given["run"], given["turn"], given["output"]
-    if given["edit"]:
-        _edit(session, run, turn, output)
+    run, turn, output, edit = (given.pop(key) for key in ("run", "turn", "output", "edit"))
+    if edit:
+        _edit(session, run, turn, output, given)
         return
     data, settings = _as_before(session, run, f"%rlm resume {run}")
-    session.ask(lambda rlm: rlm.resume(run, data, turn=turn), output, **settings)
+    session.ask(lambda rlm: rlm.resume(run, data, turn=turn), output, **settings, **given)
 
 
 def branch(session: Session, line: str, reply: str) -> None:
@@ -41,10 +42,11 @@ def branch(session: Session, line: str, reply: str) -> None:
     parser.add_argument("run")
     parser.add_argument("turn", type=above_zero(int))
     parser.add_argument("-o", "--output", type=a_name)
+    add_limits(parser)
     given = parser.read(line)
-    run, turn = given["run"], given["turn"]
+    run, turn, output = (given.pop(key) for key in ("run", "turn", "output"))
     data, settings = _as_before(session, run, "run this cell")
-    session.ask(lambda rlm: rlm.resume(run, data, turn=turn, reply=reply), given["output"], **settings)
+    session.ask(lambda rlm: rlm.resume(run, data, turn=turn, reply=reply), output, **settings, **given)
 
 
 def replay(session: Session, words: Sequence[str]) -> None:
@@ -79,14 +81,16 @@ def export(session: Session, words: Sequence[str]) -> None:
     print(f"Written to {path}.")  # noqa: T201 (for the user)
 
 
-def _edit(session: Session, run: str, turn: int | None, output: str | None) -> None:
+def _edit(session: Session, run: str, turn: int | None, output: str | None, limits: Mapping[str, float | None]) -> None:
     """Put the reply of a turn into a cell below, which branches off when it is run."""
     if turn is None:
         raise UsageError(f"--edit needs to know which turn. Usage: {RESUME}")
     replies = {event.turn: event.text for event in session.rlm().events(run) if isinstance(event, ReplyFinished)}
     if turn not in replies:
         raise UsageError(f"Run {run} has no reply of turn {turn}; there are: {', '.join(map(str, replies)) or 'none'}.")
-    session.shell.set_next_input(f"%%rlm_reply {run} {turn}{f' -o {output}' if output else ''}\n{replies[turn]}")
+    options = [("-o", output), *((LIMITS[name][0], value) for name, value in limits.items())]
+    words = [f" {option} {value}" for option, value in options if value is not None]
+    session.shell.set_next_input(f"%%rlm_reply {run} {turn}{''.join(words)}\n{replies[turn]}")
 
 
 def _as_before(session: Session, run: str, then: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -151,13 +151,20 @@ def parse_batch_line(line: str) -> BatchArguments:
     return BatchArguments(values, output, parallel, name, options, schema)
 
 
+LIMITS: dict[str, tuple[str, type[int | float]]] = {
+    "max_turns": ("--max-turns", int),
+    "timeout": ("--timeout", float),
+    "max_subcalls": ("--max-subcalls", int),
+    "max_prompt_tokens": ("--max-tokens-in", int),
+    "max_completion_tokens": ("--max-tokens-out", int),
+}
+"""The options that limit a run, by the names that they have in `RLM`."""
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Have a parser read the limits of a run, under the names that they have in `RLM`."""
-    parser.add_argument("--max-turns", type=above_zero(int))
-    parser.add_argument("--timeout", type=above_zero(float))
-    parser.add_argument("--max-subcalls", type=above_zero(int))
-    parser.add_argument("--max-tokens-in", type=above_zero(int), dest="max_prompt_tokens")
-    parser.add_argument("--max-tokens-out", type=above_zero(int), dest="max_completion_tokens")
+    """Have a parser read the limits of a run."""
+    for name, (option, kind) in LIMITS.items():
+        parser.add_argument(option, type=above_zero(kind), dest=name)
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:

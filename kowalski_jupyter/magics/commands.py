@@ -116,7 +116,7 @@ def _step(session: Session, run: str, decision: str) -> None:
 
 
 def _resume(session: Session, run: str, *options: str) -> None:
-    """`%rlm resume ID [--turn N [--edit]] [-o NAME]`: go on with a run, or from one of its turns."""
+    """`%rlm resume ID [--turn N [--edit]] [-o NAME] [--max-turns N …]`: go on with a run, or from one of its turns."""
     again.resume(session, (run, *options))
 
 

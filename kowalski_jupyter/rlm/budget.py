@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,15 +34,15 @@ class _Limits:
     max_errors: float
 
 
-_HOW = {
-    "max_turns": ("turns", "Allow more with --max-turns N."),
-    "max_seconds": ("seconds", "Allow more with --timeout SECONDS."),
-    "max_subcalls": ("sub-calls", "Allow more with --max-subcalls N."),
-    "max_prompt_tokens": ("prompt tokens", "Allow more with --max-tokens-in N."),
-    "max_completion_tokens": ("generated tokens", "Allow more with --max-tokens-out N."),
-    "max_errors": ("failed turns in a row", "Ask for less at once, or use a larger model."),
+_COUNTED = {
+    "max_turns": ("turns", "--max-turns N"),
+    "max_seconds": ("seconds", "--timeout SECONDS"),
+    "max_subcalls": ("sub-calls", "--max-subcalls N"),
+    "max_prompt_tokens": ("prompt tokens", "--max-tokens-in N"),
+    "max_completion_tokens": ("generated tokens", "--max-tokens-out N"),
+    "max_errors": ("failed turns in a row", ""),
 }
-"""What each limit counts, and what to do about it, by the names of `RunSettings`."""
+"""What each limit counts, and the option that allows more if there is one, by the names of `RunSettings`."""
 
 
 class Budget:
@@ -49,21 +50,23 @@ class Budget:
 
     Args:
         settings: the limits.
+        again: the command behind which an option allows more, once a limit has ended the run.
         on_reached: called, once, as soon as a limit is reached while work is in flight: it stops that work.
 
     Attributes:
         reached: what ended the run, or None.
     """
 
-    def __init__(self, settings: RunSettings, on_reached: Callable[[], None]) -> None:
+    def __init__(self, settings: RunSettings, again: str, on_reached: Callable[[], None]) -> None:
         self._limits = _Limits(
             settings.max_turns,
             settings.max_seconds,
-            settings.max_subcalls or 0,
+            settings.max_subcalls or math.inf,
             settings.max_prompt_tokens,
             settings.max_completion_tokens,
             settings.max_errors,
         )
+        self._again = again
         self._on_reached = on_reached
         self._subcalls = 0
         self._prompt_tokens = 0
@@ -76,7 +79,8 @@ class Budget:
 
     def set_width(self, width: int) -> None:
         """Derive the limit of sub-calls, where the user has set none, from what the model works on at a time."""
-        self._limits.max_subcalls = self._limits.max_subcalls or _SUBCALLS_PER_PLACE * width
+        if self._limits.max_subcalls == math.inf:
+            self._limits.max_subcalls = _SUBCALLS_PER_PLACE * width
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -168,11 +172,16 @@ class Budget:
             ValueError: one of them is unknown or not higher.
         """
         for name, value in limits.items():
-            if name not in _HOW or name == "max_errors":
+            what, option = _COUNTED.get(name, ("", ""))
+            if not option:
                 raise ValueError(f"A run has no limit {name!r} that can be raised.")
             now = getattr(self._limits, name)
-            if now is None or value <= now:
-                raise ValueError(f"{name} is {'unlimited' if now is None else f'{now:g}'} already; give a higher one.")
+            if now is None:
+                raise ValueError(f"This run has no limit of {what}, so there is none to raise.")
+            if now == math.inf:
+                raise ValueError(f"The limit of {what} depends on the model, which is not ready yet. Raise it then.")
+            if value <= now:
+                raise ValueError(f"The limit of {what} is {now:,.10g} already. Give a higher one.")
         for name, value in limits.items():
             setattr(self._limits, name, value)
         if self._running_since is not None:
@@ -211,5 +220,7 @@ class Budget:
             self._on_reached()
 
     def _error(self, name: str) -> LimitReachedError:
-        what, how = _HOW[name]
-        return LimitReachedError(f"No answer: the limit of {what} is reached ({getattr(self._limits, name):g}). {how}")
+        what, option = _COUNTED[name]
+        how = f"`{self._again} {option}` allows more." if option else "Ask for less at once, or use a larger model."
+        limit = f"{getattr(self._limits, name):,.10g}"
+        return LimitReachedError(f"No answer: the limit of {what} is reached ({limit}). {how}")

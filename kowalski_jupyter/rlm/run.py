@@ -112,7 +112,8 @@ class Run:
         self.steering = Steering(self._emit, self._tree.budget.raise_limits)
 
     def _new_tree(self, resources: Resources, memo: Memo) -> Tree:
-        budget = Budget(self.settings, self._stop_work)
+        again = f"%rlm resume {self.id}" if self._has_work else "%%rlm …"
+        budget = Budget(self.settings, again, self._stop_work)
         endpoints = Endpoints(resources.open_model, budget, self._tell, resources.open_root)
         return Tree(resources, budget, endpoints, memo)
 

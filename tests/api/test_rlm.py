@@ -478,8 +478,10 @@ def test_a_run_that_goes_on_by_itself_is_told_allowed_and_decided(serve: Serve) 
             until(lambda: any(isinstance(event, ApprovalAsked) for event in rlm.events(run)))
             rlm.tell(run, "The answer is even.")
             rlm.allow(run, max_turns=3, timeout=5000)
-            with pytest.raises(RlmError, match="max_turns"):
+            with pytest.raises(RlmError, match="limit of turns is 3 already"):
                 rlm.allow(run, max_turns=2)
+            with pytest.raises(RlmError, match="no limit of prompt tokens"):
+                rlm.allow(run, max_prompt_tokens=2)
             with pytest.raises(ValueError, match="no limit 'turns'"):
                 rlm.allow(run, turns=2)
             rlm.decide(run, "run")
@@ -493,6 +495,37 @@ def test_a_run_that_goes_on_by_itself_is_told_allowed_and_decided(serve: Serve) 
 
     assert "The answer is even." in told
     assert raised == [{"max_turns": 3, "max_seconds": 5000.0}]
+
+
+class SlowToStart(ScriptedServer):
+    """Tells which models it has when `ready` is set."""
+
+    def __init__(self, script: Callable[[Request], Reply | str]) -> None:
+        self.ready = threading.Event()
+        super().__init__(script)
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        self.ready.wait(60)
+        return self._models
+
+    @models.setter
+    def models(self, models: list[dict[str, Any]]) -> None:
+        self._models = models
+
+
+def test_more_subcalls_allowed_before_the_model_is_ready_are_never_fewer(serve: Serve) -> None:
+    def script(request: Request) -> str:
+        return block("FINAL(len(llm_query_batched(['n'] * 11)))") if "Question:" in request.last("user") else "ok"
+
+    with SlowToStart(script) as server:
+        serve(server)
+        with RLM() as rlm:
+            run = rlm.start("What?", "x")
+            with pytest.raises(RlmError, match="not ready yet"):
+                rlm.allow(run, max_subcalls=10)
+            server.ready.set()
+            assert rlm.attach(run).value == 11
 
 
 def test_a_run_that_goes_on_by_itself_can_be_cancelled(serve: Serve) -> None:

@@ -127,7 +127,7 @@ async def test_a_note_reaches_the_model_and_limits_rise(jp_fetch: Fetch, model_s
     ]
     assert [request.number for request in told] == [2]
     assert "You added: Only those of May count." in document["notices"]
-    assert "max_turns is 7 already" in too_low
+    assert "The limit of turns is 7 already" in too_low
     assert "does not go on" in ended
 
 
