@@ -13,7 +13,7 @@ from kowalski_jupyter.api.bundle import run_bundle
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.api.rlm import RLM
 from kowalski_jupyter.magics import again, devices, steering
-from kowalski_jupyter.magics.arguments import BATCH_USAGE, USAGE, split
+from kowalski_jupyter.magics.arguments import BATCH_USAGE, USAGE, LineParser, a_name, split
 from kowalski_jupyter.magics.session import Session
 
 
@@ -84,15 +84,23 @@ def _show(session: Session, run: str = "") -> None:
     display(run_bundle(rlm.document(run or _newest(rlm))), raw=True)
 
 
-def _attach(session: Session, run: str = "") -> None:
-    """`%rlm attach [ID]`: follow a run; interrupting stops following, not the run."""
-    session.ask(lambda rlm: rlm.attach(run or _newest(rlm)))
+def _attach(session: Session, *words: str) -> None:
+    """`%rlm attach [ID] [-o NAME]`: follow a run; interrupting stops following, not the run."""
+    parser = LineParser("%rlm attach [ID] [-o NAME]")
+    parser.add_argument("run", nargs="?")
+    parser.add_argument("-o", "--output", type=a_name)
+    given = parser.read(words)
+    run = given["run"] or _newest(session.rlm())
+    goes_on = f"run {run} goes on. `%rlm attach {run}` follows it again, `%rlm cancel {run}` stops it."
+    session.ask(lambda rlm: rlm.attach(run), given["output"], interrupted=goes_on)
 
 
 def _cancel(session: Session, run: str) -> None:
     """`%rlm cancel ID`: stop a run."""
-    session.rlm().cancel(run)
-    _say(f"{run} is stopped.")
+    rlm = session.rlm()
+    rlm.cancel(run)
+    state = rlm.document(run)["state"]
+    _say(f"{run} is stopped." if state == "cancelled" else f"{run} has ended before: {state}.")
 
 
 def _tell(session: Session, run: str, note: str) -> None:

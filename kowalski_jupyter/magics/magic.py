@@ -70,6 +70,11 @@ class RlmMagics(Magics):
         run_edited(self._session, line, cell)
 
     def _ask(self, arguments: RlmArguments, question: str) -> None:
+        if arguments.detach and arguments.output:
+            raise UsageError(
+                f"With --detach there is no answer yet to put into {arguments.output}. Leave -o out, and have "
+                f"`%rlm attach ID -o {arguments.output}` wait for it."
+            )
         values = pick(arguments.names, self.shell.user_ns)
         settings = dict(arguments.options)
         if arguments.schema:

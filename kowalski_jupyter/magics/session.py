@@ -36,24 +36,32 @@ class Session:
         with self._with(settings) as rlm:
             rlm.start(question, **values)
 
-    def ask(self, ask: Callable[[RLM], Result], output: str | None = None, **settings: Any) -> None:
+    def ask(
+        self,
+        ask: Callable[[RLM], Result],
+        output: str | None = None,
+        *,
+        interrupted: str = "the run was stopped.",
+        **settings: Any,
+    ) -> None:
         """Have a run shown while it goes on, then bind its answer to the variable `output`.
 
         Args:
             ask: runs it; the `RLM` that it is given has the `settings`.
             output: takes the best that there was where a limit ended the run, too.
+            interrupted: what is said when the user interrupts it.
             settings: of `RLM`.
 
         Raises:
             UsageError: a setting is wrong.
             RlmError: there is no answer.
-            KeyboardInterrupt: the user stopped the run; shown without a traceback.
+            KeyboardInterrupt: the user's; shown without a traceback, as the way through our code is nobody's concern.
         """
         with self._with(settings) as rlm:
             try:
                 self.last = ask(rlm)
             except KeyboardInterrupt as interrupt:
-                interrupt._render_traceback_ = _no_traceback  # type: ignore[attr-defined]
+                interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {interrupted}"]  # type: ignore[attr-defined]
                 raise
             except RlmError as error:
                 if not output or error.document is None or error.document["answer"] is None:
@@ -82,8 +90,3 @@ class Session:
             self._said = line
             print(line)  # noqa: T201 (a line for the user)
         return rlm
-
-
-def _no_traceback() -> list[str]:
-    """Return what IPython shows of an interrupt: the way through our code is nobody's concern."""
-    return ["KeyboardInterrupt: the run was stopped."]

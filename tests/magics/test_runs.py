@@ -58,6 +58,7 @@ MISTAKES = [
     ("%%rlm notes --schema wrong\nWhat?", "Not a JSON Schema"),
     ("%%rlm notes --schema Note\nWhat?", "There is no variable Note here. Did you mean notes?"),
     ("%%rlm notes --step\nWhat?", "nobody can be asked here"),
+    ("%%rlm notes --detach -o got\nWhat?", "`%rlm attach ID -o got`"),
     ("%%rlm notes --profile tiny\nWhat?", "profile must be one of small_coder"),
     ("%%rlm notes --depth -1\nWhat?", "depth must be a whole number"),
     ("%%rlm notes --prompt /nowhere\nWhat?", "/nowhere cannot be read"),
@@ -94,12 +95,38 @@ def test_a_detached_run_is_steered_from_other_cells(notebook: Run) -> None:
             "run = newest()\nasked(run)\nmagic(f\"tell {run} don't forget\")\nmagic(f'allow {run} --max-turns 5')",
             "magic(f'step {run} run')\nasked(run)\nmagic(f'step {run} edit')",
             "get_ipython().run_cell_magic('rlm_code', run, 'FINAL(3)')",
-            "magic(f'attach {run}')\nlast = %rlm last\nlast.value",
+            "magic(f'attach {run} -o answer')\nlast = %rlm last\n(answer, last.value)",
+            "magic(f'cancel {run}')",
         )
         told = server.requests[1].last("user")
 
     assert "don't forget" in told
-    assert shown(book.cells[7]) == "3"
+    assert shown(book.cells[7]) == "(3, 3)"
+    assert "has ended before: done." in error_of(book.cells[8])
+
+
+def test_an_interrupted_attach_says_that_the_run_goes_on(notebook: Run) -> None:
+    interrupt = (
+        "import _thread\nattach = RLM.attach\n"
+        "def attach_and_interrupt(self, run):\n    _thread.interrupt_main()\n    return attach(self, run)\n"
+        "RLM.attach = attach_and_interrupt"
+    )
+    with ScriptedServer([Reply("word " * 1000, token_delay=0.05)]) as server:
+        book = notebook(
+            server,
+            NOTES,
+            RLM,
+            "%%rlm notes --detach\nWhat?",
+            interrupt,
+            "%rlm attach",
+            "state = rlm.status()['runs'][0]['state']\nmagic(f'cancel {newest()}')\nstate",
+            allow_errors=True,
+        )
+    (error,) = [output for output in book.cells[5].outputs if output.output_type == "error"]
+
+    assert "goes on. `%rlm attach r-" in "".join(error.traceback)
+    assert shown(book.cells[6]) in ("'starting'", "'running'")
+    assert "is stopped." in error_of(book.cells[6])
 
 
 def test_blocks_are_asked_about_in_the_cell(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
