@@ -112,7 +112,7 @@ class Run:
         self.steering = Steering(self._emit, self._tree.budget.raise_limits)
 
     def _new_tree(self, resources: Resources, memo: Memo) -> Tree:
-        again = f"%rlm resume {self.id}" if self._has_work else "%%rlm …"
+        again = f"%rlm resume {self.id}" if self.has_work else "%%rlm …"
         budget = Budget(self.settings, again, self._stop_work)
         endpoints = Endpoints(resources.open_model, budget, self._tell, resources.open_root)
         return Tree(resources, budget, endpoints, memo)
@@ -169,7 +169,7 @@ class Run:
         return ev.RunStarted(
             self.id,
             self.question,
-            "loop" if self._has_work else "direct",
+            "loop" if self.has_work else "direct",
             self._tree.resources.host,
             [{"name": d.name, "type": d.type, "summary": d.summary} for d in self.data],
             self.settings.max_turns,
@@ -182,7 +182,7 @@ class Run:
         )
 
     @property
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is something for code to work on. Else the question goes to the model as it is."""
         return bool(self.data) or self.settings.access != CLOSED
 
@@ -226,12 +226,12 @@ class Run:
     # -- the ways to an answer -------------------------------------------------------------------------
 
     async def _answer(self) -> Value:
-        if self._has_work:
+        if self.has_work:
             self._tree.resources.kernels.check()
         endpoint = await self._tree.endpoints.open_root(self._model, lambda *news: self._emit(ev.Progress(*news)))
         self._tree.budget.set_width(endpoint.model.width)
         self._emit(ev.ModelReady(endpoint.model.name, endpoint.model.where))
-        if self._has_work:
+        if self.has_work:
             return await self._run_loop(endpoint)
         sampling = Sampling(
             max_tokens=self.settings.reply_tokens or self._profile(endpoint).reply_tokens,

@@ -13,5 +13,5 @@ _CHILDREN_SHOWN = 100
 def browser_status(service: Service) -> dict[str, Any]:
     """Return an `IStatus` (docs/run-format.md)."""
     status = service.status()
-    children = [live for live in service.runs.values() if live.is_child][-_CHILDREN_SHOWN:]
+    children = [live for live in service.runs.values() if live.parent][-_CHILDREN_SHOWN:]
     return {**status, "runs": [*status["runs"], *(child.summary() for child in children)]}

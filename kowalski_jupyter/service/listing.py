@@ -13,7 +13,7 @@ def listing(live: Iterable[LiveRun], stored: Sequence[StoredRun]) -> list[dict[s
     """Return the rows of `IStatus.runs`, newest first, without the runs that other runs have started."""
     rows = {run.id: _row(run) for run in stored}
     for run in live:
-        if not run.is_child:
+        if not run.parent:
             rows[run.id] = run.summary()
     return sorted(rows.values(), key=lambda row: float(row["started"]), reverse=True)
 

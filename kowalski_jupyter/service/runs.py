@@ -50,9 +50,18 @@ class LiveRun:
         return self.run.answer
 
     @property
-    def is_child(self) -> bool:
-        """Whether another run has started it."""
-        return bool(getattr(self.log.events[0], "parent", "")) if self.log.events else False
+    def parent(self) -> str:
+        """The run whose code has started it, if it is a child run."""
+        return getattr(self.log.events[0], "parent", "") if self.log.events else ""
+
+    @property
+    def out_of_hand(self) -> str:
+        """Why it cannot be steered or stopped by its id here, in words; empty if it can, or has ended."""
+        if self.task is not None or self.log.finished:
+            return ""
+        if self.parent:
+            return f"Run {self.id} is a child of run {self.parent}: do it to that one."
+        return f"Run {self.id} goes on in another process: do it there. `%rlm attach {self.id}` follows it here."
 
     def cancel(self) -> None:
         """Stop the run if it is still going on; returns at once."""

@@ -133,8 +133,8 @@ class Service(Starting):
     async def cancel(self, run_id: str) -> None:
         """Stop a run and return when its last event is there. A run that has ended is left as it is."""
         live = self.find(run_id)
-        if live.task is None and not live.log.finished:
-            raise BadRequestError(f"Run {run_id} belongs to another process: stop it there.")
+        if live.out_of_hand:
+            raise BadRequestError(live.out_of_hand)
         live.cancel()
         async for _ in live.log.follow(len(live.log.events)):
             pass

@@ -197,7 +197,9 @@ class Starting:
     def _past(self, run_id: str) -> Past:
         live = self._book.find(run_id)
         if not live.log.finished:
-            raise BadRequestError(f"Run {run_id} is still going on. `%rlm cancel {run_id}` stops it.")
+            raise BadRequestError(
+                live.out_of_hand or f"Run {run_id} is still going on. `%rlm cancel {run_id}` stops it."
+            )
         try:
             return Past.of(run_id, self._book.events)
         except ValueError as error:

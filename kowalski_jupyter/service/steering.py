@@ -25,11 +25,19 @@ def steer(live: LiveRun, body: bytes) -> None:
         SteeringError: it is not one of the three things that can be wanted, or the run cannot do it now.
     """
     wanted = _read(body)
-    if not isinstance(live.run, Run) or live.log.finished:
-        raise SteeringError("This run does not go on here, so nothing can be changed about it.")
+    if live.log.finished:
+        raise SteeringError(_ended(live))
+    if live.out_of_hand:
+        raise SteeringError(live.out_of_hand)
+    assert isinstance(live.run, Run)  # noqa: S101 (only those have a task)
     steering = live.run.steering
     match wanted:
         case {"tell": note, **others} if not others:
+            if not live.run.has_work:
+                raise SteeringError(
+                    f"Run {live.id} is one question without data: no turn follows in which a note could be read. "
+                    f"`%rlm cancel {live.id}`, then ask again with the note in the question."
+                )
             steering.tell(_text(note, "note", _NOTE_CHARS))
         case {"limits": limits, **others} if not others:
             steering.raise_limits(_limits(limits))
@@ -39,6 +47,16 @@ def steer(live: LiveRun, body: bytes) -> None:
             steering.decide(cell, _decision(decision), code)
         case _:
             raise SteeringError('A run takes one of "tell", "limits" and "decide" at a time.')
+
+
+def _ended(live: LiveRun) -> str:
+    """Return what is said about a run that has ended."""
+    said = f"Run {live.id} has ended, so nothing can be changed about it."
+    head = live.trace.head()
+    if head["path"] != "loop" or live.parent:
+        return said
+    turn = " --turn N" if head["state"] == "done" else ""
+    return f"{said} `%rlm resume {live.id}{turn}` goes on with it as a new run, which may be given higher limits."
 
 
 def _read(body: bytes) -> Mapping[str, Any]:

@@ -17,7 +17,14 @@ import pytest
 from kowalski_jupyter import RLM, Result, RlmError
 from kowalski_jupyter.api.bundle import MIME_TYPE
 from kowalski_jupyter.api.progress import Progress
-from kowalski_jupyter.rlm.events import ApprovalAsked, ApprovalGiven, CellStarted, LimitsRaised, RunFinished
+from kowalski_jupyter.rlm.events import (
+    ApprovalAsked,
+    ApprovalGiven,
+    CellStarted,
+    LimitsRaised,
+    RunFinished,
+    SubcallStarted,
+)
 from tests.service.conftest import Desk, until
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 
@@ -489,7 +496,7 @@ def test_a_run_that_goes_on_by_itself_is_told_allowed_and_decided(serve: Serve) 
             rlm.decide(run, "edit", "FINAL(4)")
             assert rlm.attach(run).value == 4
             raised = [event.limits for event in rlm.events(run) if isinstance(event, LimitsRaised)]
-            with pytest.raises(RlmError, match="not go on"):
+            with pytest.raises(RlmError, match="has ended"):
                 rlm.tell(run, "Too late.")
         told = server.requests[1].last("user")
 
@@ -539,6 +546,28 @@ def test_a_run_that_goes_on_by_itself_can_be_cancelled(serve: Serve) -> None:
                 rlm.attach(run)
             with pytest.raises(RlmError, match="There is no run"):
                 rlm.cancel("r-000000")
+
+
+def test_what_cannot_be_told_says_why(serve: Serve) -> None:
+    def script(request: Request) -> Reply | str:
+        return block("FINAL(rlm_query('slow', 'x'))") if "Whole?" in str(request.messages) else SLOW
+
+    with ScriptedServer(script) as server:
+        serve(server)
+        with RLM(depth=2) as rlm:
+            direct = rlm.start("What?")
+            with pytest.raises(RlmError, match="question without data"):
+                rlm.tell(direct, "Too late.")
+            rlm.cancel(direct)
+            with pytest.raises(RlmError, match=r"has ended, so nothing can be changed about it\.$"):
+                rlm.tell(direct, "Too late.")
+            parent = rlm.start("Whole?", "x")
+            until(lambda: any(isinstance(event, SubcallStarted) for event in rlm.events(parent)))
+            child = f"{parent}-1"
+            for steer in (rlm.cancel, lambda run: rlm.tell(run, "Hello")):
+                with pytest.raises(RlmError, match=f"is a child of run {parent}"):
+                    steer(child)
+            rlm.cancel(parent)
 
 
 # -- recorded runs -------------------------------------------------------------------------------------------

@@ -189,7 +189,8 @@ def test_a_run_goes_on_after_its_limit_and_is_replayed_and_exported(notebook: Ru
         count = len(server.requests)
 
     assert "`%rlm resume r-" in error_of(book.cells[3])
-    assert "not going on" in error_of(book.cells[4]) or "not go on" in error_of(book.cells[4])
+    assert "has ended" in error_of(book.cells[4])
+    assert "`%rlm resume r-" in error_of(book.cells[4])
     assert "there is no notes here. Run the cell that defines it" in error_of(book.cells[5])
     assert shown(book.cells[7]) == "42"
     assert nbformat.read(tmp_path / "run.ipynb", as_version=4).cells

@@ -128,7 +128,8 @@ async def test_a_note_reaches_the_model_and_limits_rise(jp_fetch: Fetch, model_s
     assert [request.number for request in told] == [2]
     assert "You added: Only those of May count." in document["notices"]
     assert "The limit of turns is 7 already" in too_low
-    assert "does not go on" in ended
+    assert "has ended" in ended
+    assert "--turn N" in ended
 
 
 REFUSED: list[tuple[object, str]] = [

@@ -21,6 +21,7 @@ from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.request import BadRequestError, RunRequest
 from kowalski_jupyter.service.runs import LiveRun
 from kowalski_jupyter.service.service import Service, UnknownRunError
+from kowalski_jupyter.service.steering import SteeringError, steer
 from tests.support.scripted_server import Reply, Request, ScriptedServer
 
 NOTES = {"notes": "one apple\ntwo apples\nno pear\n"}
@@ -367,8 +368,10 @@ def test_a_run_of_another_process_can_be_followed_to_its_end(tmp_path: Path) -> 
             seen = reader.find(live.id)
             with pytest.raises(BadRequestError, match="another process"):
                 await reader.cancel(live.id)
-            with pytest.raises(BadRequestError, match="still going on"):
+            with pytest.raises(BadRequestError, match="another process"):
                 await resume(reader, live.id)
+            with pytest.raises(SteeringError, match="another process: do it there"):
+                steer(seen, b'{"tell": "Hello"}')
             async for _ in seen.log.follow():
                 pass
             await ended(live)
