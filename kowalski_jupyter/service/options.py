@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kowalski_jupyter.kernels.access import readable
-from kowalski_jupyter.rlm.chat.prompts import PROFILES
+from kowalski_jupyter.rlm.chat.prompts import PROFILES, read_opening
 
 ALLOWED = ("net",)
 """What a run's sandbox can be opened for."""
@@ -30,6 +30,15 @@ def _profile(value: Any) -> str:
     return str(value)
 
 
+def _prompt(value: Any) -> str:
+    text = _text(value)
+    try:
+        read_opening(text)
+    except ValueError as error:
+        raise _WrongError(str(error)) from None
+    return text
+
+
 def _switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError
@@ -48,8 +57,8 @@ def _allowed(value: Any) -> list[str]:
     return [*dict.fromkeys(value)]
 
 
-class _UnreadableError(Exception):
-    """A path of the user's cannot be read. The message says which and why."""
+class _WrongError(Exception):
+    """A value is wrong. The message says what is, and what is right."""
 
 
 def _paths(value: Any) -> list[str]:
@@ -62,7 +71,7 @@ def _path(value: Any) -> str:
     try:
         return str(readable(Path(value)))
     except OSError as error:
-        raise _UnreadableError(f"{value} cannot be mounted: {error.strerror}.") from None
+        raise _WrongError(f"{value} cannot be mounted: {error.strerror}.") from None
 
 
 def _whole(least: float) -> Check:
@@ -103,7 +112,7 @@ _OPTIONS: dict[str, tuple[Check, str]] = {
     "fresh": (_switch, "True or False"),
     "reuse": (_switch, "True or False"),
     "profile": (_profile, f"one of {', '.join(PROFILES)}"),
-    "prompt": (_text, "the text of a prompt"),
+    "prompt": (_prompt, "the text of a prompt"),
     "images": (_switch, "True or False"),
     "allow": (_allowed, f"a list of what the sandbox is opened for: {', '.join(ALLOWED)}"),
     "mounts": (_paths, "a list of paths of files and folders"),
@@ -135,7 +144,7 @@ def _checked(given: Mapping[str, Any], known: Mapping[str, tuple[Check, str]], n
         check, right = known[name]
         try:
             checked[name] = check(value)
-        except _UnreadableError as error:
+        except _WrongError as error:
             raise ValueError(str(error)) from None
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be {right}, not {repr(value)[:60]}.") from None

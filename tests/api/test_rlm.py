@@ -111,6 +111,7 @@ def test_an_error_keeps_what_it_knows_over_a_pickle() -> None:
         ({"model": ""}, "model must be a model's id"),
         ({"depth": -1}, "depth must be a whole number"),
         ({"profile": "tiny"}, "profile must be one of small_coder"),
+        ({"prompt": "Hello.\n## system\nRules."}, "Put ## system above it."),
         ({"fresh": 1}, "fresh must be True or False"),
         ({"schema": 5}, "not a int"),
         ({"schema": {"type": "strnig"}}, "Not a JSON Schema"),

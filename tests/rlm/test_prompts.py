@@ -57,7 +57,21 @@ def test_a_users_file_may_be_one_system_prompt() -> None:
     assert (message.role, message.content) == ("system", "Answer with FINAL(value).")
 
 
-@pytest.mark.parametrize("text", ["", "<!-- only a comment -->", "before\n## system\nrules\n"])
-def test_a_file_that_is_no_prompt_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="## system"):
+@pytest.mark.parametrize(
+    "text", ["## system\r\nA\r\n## user\r\nB", "## System\nA\n## USER \t\nB", "\ufeff## system\nA\n## user\nB"]
+)
+def test_the_lines_that_name_roles_are_read_as_people_and_their_editors_write_them(text: str) -> None:
+    assert [(message.role, message.content) for message in read_opening(text)] == [("system", "A"), ("user", "B")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no text"),
+        ("<!-- only a comment -->", "no text"),
+        ("before\n## system\nrules\n", r"\(before\) before .* ## system"),
+    ],
+)
+def test_a_file_that_is_no_prompt_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         read_opening(text)

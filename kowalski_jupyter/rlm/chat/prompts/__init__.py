@@ -12,8 +12,9 @@ from typing import cast
 
 from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.models.base import Message, Role
+from kowalski_jupyter.rlm.text import one_line
 
-_ROLE = re.compile(r"^## (system|user|assistant)\n", re.MULTILINE)
+_ROLE = re.compile(r"^## (system|user|assistant)[ \t]*\n", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"\A\s*<!--.*?-->", re.DOTALL)
 _ONLY_WITH = re.compile(r"^\{(\w+)\} (.*\n)", re.MULTILINE)
 
@@ -90,22 +91,28 @@ def opening(profile: str = "small_coder", functions: Collection[str] = ()) -> tu
 def read_opening(text: str, functions: Collection[str] = ()) -> tuple[Message, ...]:
     """Return the messages of a prompt file.
 
-    A line ``## system``, ``## user`` or ``## assistant`` starts a message of that role; a file without any is one
-    system prompt. A line that begins with ``{rlm_query}`` or another group of functions stays only if the run has it.
-    A comment in ``<!-- -->`` at the top is for people.
+    A line ``## system``, ``## user`` or ``## assistant``, in any case, starts a message of that role; a file without
+    any is one system prompt. A line that begins with ``{rlm_query}`` or another group of functions stays only if the
+    run has it. A comment in ``<!-- -->`` at the top is for people.
 
     Raises:
         ValueError: there is no text, or something stands before the first role.
     """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows' editors write it
     text = _COMMENT.sub("", text).strip() + "\n"
     text = _ONLY_WITH.sub(lambda line: line[2] if line[1] in functions else "", text)
     before, *parts = _ROLE.split(text)
     if not parts and before.strip():
         return (Message("system", before.strip()),)
-    if before.strip() or not parts:
-        raise ValueError("A prompt file has text and, before the first of it, a line like ## system.")
+    if not parts:
+        raise ValueError("A prompt has no text.")
+    if before.strip():
+        start = one_line(before, 40)
+        raise ValueError(
+            f"A prompt has text ({start}) before its first line like ## {parts[0]}. Put ## system above it."
+        )
     pairs = zip(parts[::2], parts[1::2], strict=True)
-    return tuple(Message(cast("Role", role), content.strip()) for role, content in pairs)
+    return tuple(Message(cast("Role", role.lower()), content.strip()) for role, content in pairs)
 
 
 def first_message(question: str, data: Sequence[DataItem], mounts: Sequence[str] = (), *, net: bool = False) -> str:
