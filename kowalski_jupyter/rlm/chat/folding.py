@@ -27,16 +27,22 @@ _ASK = (
     "Only the summary, no code."
 )
 
-_MARKS = re.compile(r"\d[\d.,:/-]*\d|\d|'[^'\n]{2,40}'|\"[^\"\n]{2,40}\"|\b[A-Z][\w-]{3,}\b")
+_FIGURE = r"\b\d\w*(?:[.,:/-]\d\w*)*"
+_MARKS = re.compile(rf"{_FIGURE}|'[^'\n]{{2,40}}'|\"[^\"\n]{{2,40}}\"|\b[A-Z][\w-]{{3,}}\b")
+_TOKENS = re.compile(rf"{_FIGURE}|\w+")
+_DECIDES = re.compile(
+    r"\b(assum|avoid|cho[os]s|conclud|decid|discard|disregard|drop|exclud|ignor|must|never|only|prefer|skip|treat)\w*"
+    r"|\b(rul|leav|left)\w*\b.*\bout\b|\b(do|will|shall|should) not\b|\b(do|wo)n't\b|\binstead\b|\bfrom now on\b",
+    re.IGNORECASE,
+)
+_WORD_CHARS, _STEM_CHARS = 4, 5
 
 
 def note_of(turn: int, reply: str, code: str, output: str) -> TurnNote:
     """Return what a fold must keep of a turn, from its reply, the code that ran, and the output."""
     prose = re.split(r"```|~~~", reply, maxsplit=1)[0]
     shown = one_line(output, _CHARS + 1)
-    if len(shown) > _CHARS:
-        shown = f"{one_line(output, 80)} ({len(output):,} characters)"
-    return TurnNote(turn, one_line(prose, _CHARS) or "(no words)", _bound_names(code), shown or "no output")
+    return TurnNote(turn, one_line(prose, _CHARS), _bound_names(code), shown if len(shown) <= _CHARS else "")
 
 
 def room(endpoint: Endpoint, reply_tokens: int) -> int | None:
@@ -95,12 +101,14 @@ def is_request(messages: Sequence[Message]) -> bool:
 def missing(summary: str, notes: Sequence[TurnNote], names: Collection[str], *, chars: int) -> list[str]:
     """Return what a summary should hold and does not, in lines of at most `chars` in all, the newest first to stay.
 
-    That is each variable that still exists, and each turn whose short output has a figure, name or quoted text that the
-    summary does not mention.
+    That is each variable that still exists, and each turn whose short output the summary does not repeat, as far as
+    figures, names and quoted texts go, or in whose words something was decided that it does not mention.
     """
-    said = set(re.findall(r"\w+", summary))
+    tokens = _TOKENS.findall(summary)
+    words, said = set(tokens), _spaced(tokens)
+    stems = {word[:_STEM_CHARS].lower() for word in tokens}
     bound = dict.fromkeys(name for note in notes for name in note.names if name in names)
-    lost = [name for name in bound if name not in said]
+    lost = [name for name in bound if name not in words]
     lines: list[str] = []
     left = chars
     if lost:
@@ -109,15 +117,33 @@ def missing(summary: str, notes: Sequence[TurnNote], names: Collection[str], *, 
         left -= len(line)
     turns: list[str] = []
     for note in reversed(notes):
-        marks = set(_MARKS.findall(note.shown))
-        if all(mark.strip("'\"") in summary for mark in marks):
+        if _has_finding(said, note.shown) and _has_decision(words, stems, note.says):
             continue
         line = note.line()
-        left -= len(line)
-        if left < 0:
-            break
-        turns.append(line)
+        if len(line) <= left:
+            left -= len(line)
+            turns.append(line)
     return [*lines, *reversed(turns)]
+
+
+def _has_finding(said: str, shown: str) -> bool:
+    """Return whether a summary, its tokens spaced, repeats an output: its marks, or all of it where it has none."""
+    return all(_spaced(_TOKENS.findall(mark)) in said for mark in _MARKS.findall(shown) or [shown])
+
+
+def _has_decision(words: Collection[str], stems: Collection[str], says: str) -> bool:
+    """Return whether a summary mentions what a sentence decides: all its figures, and more than half of its words."""
+    if not _DECIDES.search(says):
+        return True
+    tokens = _TOKENS.findall(says)
+    own = [token[:_STEM_CHARS].lower() for token in tokens if len(token) >= _WORD_CHARS]
+    has_figures = all(token in words for token in tokens if token[0].isdigit())
+    return has_figures and 2 * sum(stem in stems for stem in own) > len(own)
+
+
+def _spaced(tokens: Sequence[str]) -> str:
+    """Return tokens as a text in which a token, or several, can be found whole; a space for none."""
+    return " ".join(["", *tokens, ""])
 
 
 async def _summarise(history: History, endpoint: Endpoint, seed: int) -> str:

@@ -20,8 +20,8 @@ _SHORT = 200
 class TurnNote:
     """What a fold must not lose of a turn.
 
-    `says` is the model's own sentence about it, `names` the variables that its code bound, `shown` its output in one
-    line where it was short, else how long it was.
+    `says` are the model's own words about it, `names` the variables that its code bound, `shown` its output in one
+    line where it was short. What there is none of is empty.
     """
 
     turn: int
@@ -31,7 +31,8 @@ class TurnNote:
 
     def line(self) -> str:
         """Return the note in one line."""
-        return f"Turn {self.turn}: {self.says} → {self.shown}"
+        shown = f" → {self.shown}" if self.shown else ""
+        return f"Turn {self.turn}: {self.says or '(no words)'}{shown}"
 
 
 @dataclass(frozen=True, slots=True)
