@@ -186,6 +186,21 @@ class ModelRejectedError(ModelRefusedError):
     """The request itself cannot be answered there, too long or not allowed: sent again, it would be refused again."""
 
 
+class ModelTooLongError(ModelRejectedError):
+    """The prompt does not fit the model's window.
+
+    Args:
+        text: what and what next, for who can ask about less.
+        what: what happened alone.
+        window: the window in tokens, as far as the server states it.
+    """
+
+    def __init__(self, text: str, what: str, window: int | None) -> None:
+        super().__init__(text)
+        self.what = what
+        self.window = window
+
+
 class ModelStalledError(ModelError):
     """The server went silent, or sends only keep-alives, for longer than its clock allows."""
 

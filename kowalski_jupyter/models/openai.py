@@ -21,6 +21,7 @@ from kowalski_jupyter.models.base import (
     ModelError,
     ModelRejectedError,
     ModelStalledError,
+    ModelTooLongError,
     ModelUnreachableError,
     Sampling,
 )
@@ -122,11 +123,12 @@ class OpenAIModel:
         prompt = sum(len(message.content.encode("utf-8", "replace")) for message in messages) // _BYTES_PER_TOKEN
         over = prompt + min(sampling.max_tokens, self.context_tokens // 4) - self.context_tokens
         if over > 0:
-            raise ModelRejectedError(
+            what = (
                 f"The prompt is too long for {self.name}: about {prompt:,} tokens, in a window of "
-                f"{self.context_tokens:,} that must hold the reply too. Shorten it by about "
-                f"{over * _BYTES_PER_TOKEN:,} characters, or ask about parts of it."
+                f"{self.context_tokens:,} that must hold the reply too"
             )
+            advice = f"Shorten it by about {over * _BYTES_PER_TOKEN:,} characters, or ask about parts of it."
+            raise ModelTooLongError(f"{what}. {advice}", what, self.context_tokens)
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> bytes:
         request: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,14 +10,17 @@ from typing import Final
 
 from kowalski_jupyter.models.base import ModelRefusedError, ModelRejectedError
 from kowalski_jupyter.models.sse import error_text
+from kowalski_jupyter.models.window import is_too_long, stated_window, too_long
 
 DEFAULT_RETRY_AFTER: Final = 1.0
 
 _AT_FAULT: Final = frozenset({400, 401, 403, 413, 422})
 """Statuses that are about the request, and not about the server."""
 
+_TOO_LONG: Final = frozenset({400, 413, 422, 500})
+"""Statuses that servers have for a prompt that is too long."""
+
 _LONGEST = 500
-_TOO_LONG = re.compile(r"context|too long|too large|too many tokens|exceed|maximum.*(tokens|length)", re.IGNORECASE)
 
 
 def refusal(
@@ -44,10 +46,13 @@ def refusal(
     if secret:
         said = said.replace(secret, "…")
     quoted = f": {said}" if said else ""
-    advice = _advice(status, said, model=model, available=available)
-    too_long = status == 500 and _TOO_LONG.search(said)  # noqa: PLR2004 - what some servers say of it
-    kind = ModelRejectedError if status in _AT_FAULT or too_long else ModelRefusedError
-    error = kind(f"{where} refused the request ({status}{quoted}). {advice}")
+    what = f"{where} refused the request ({status}{quoted})"
+    error: ModelRefusedError
+    if status in _TOO_LONG and is_too_long(said):
+        error = too_long(what, stated_window(body.decode("utf-8", "replace")))
+    else:
+        kind = ModelRejectedError if status in _AT_FAULT else ModelRefusedError
+        error = kind(f"{what}. {_advice(status, said, model=model, available=available)}")
     error.status = status
     return error
 
@@ -77,8 +82,6 @@ def _said(body: bytes) -> str:
 
 
 def _advice(status: int, said: str, *, model: str, available: Sequence[str]) -> str:
-    if status in {400, 413, 422, 500} and _TOO_LONG.search(said):
-        return "The prompt does not fit the model's window: ask about smaller parts of it."
     if available and (status == 404 or (status == 400 and "model" in said)):  # noqa: PLR2004 - not found
         if model in available:
             return "The server has the model all the same: run again."

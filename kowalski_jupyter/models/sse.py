@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kowalski_jupyter.models.base import Delta, ModelCutOffError, ModelError, ModelRefusedError, Usage
+from kowalski_jupyter.models.window import stated_window, too_long
 
 MAX_LINE: Final = 32 << 20
 """Bytes of one line above which a stream is taken for something else than a reply."""
@@ -109,7 +110,10 @@ def parse_chunk(data: bytes) -> Delta:
         raise ModelCutOffError(f"The server broke off the reply with a line that is not JSON: {shown!r}. Run again.")
     if chunk.get("error"):
         reason = error_text(chunk) or "no reason given"
-        raise ModelRefusedError(f"The server failed while answering: {reason}. Look at its log, then run again.")
+        what, window = f"The server failed while answering: {reason}", stated_window(reason)
+        if window is not None:
+            raise too_long(what, window)  # LM Studio begins a reply before it looks
+        raise ModelRefusedError(f"{what}. Look at its log, then run again.")
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("delta") or choice.get("message")

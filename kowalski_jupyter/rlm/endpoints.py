@@ -13,6 +13,7 @@ from kowalski_jupyter.models.base import (
     JobKind,
     Message,
     ModelError,
+    ModelTooLongError,
     Report,
     Sampling,
     Usage,
@@ -51,6 +52,14 @@ class Endpoint:
         self._tell = tell
         self._bytes = 0
         self._tokens = 0
+        self._largest = 0  # what prompt and reply of a request might take that was answered
+        self._shown: int | None = None
+
+    @property
+    def window(self) -> int | None:
+        """The window in tokens, as the server states it, or as what it refused has shown; None if neither is known."""
+        known = [each for each in (self.model.context_tokens, self._shown) if each is not None]
+        return min(known, default=None)
 
     async def stream(
         self,
@@ -89,6 +98,11 @@ class Endpoint:
                         pieces += 1
                         self._budget.count_piece()
                     yield delta
+        except ModelTooLongError as error:
+            usage = Usage(0, 0)
+            stated = error.window or (self._largest if kind == "root" else None)
+            self._shown = min(filter(None, (self._shown, stated)), default=None)
+            raise
         finally:
             if places is not None:
                 places.release()
@@ -96,6 +110,8 @@ class Endpoint:
             if usage is not None and usage.prompt_tokens > 0:
                 self._bytes += size
                 self._tokens += usage.prompt_tokens
+            if pieces:
+                self._largest = max(self._largest, self._tokens_of(size) + sampling.max_tokens)
             self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
 
     def _open(
@@ -116,7 +132,7 @@ class Endpoint:
 
     def excess(self, prompt: str, reply_tokens: int) -> int:
         """Return by how many tokens, about, a prompt and its reply exceed the window; 0 or less if they fit."""
-        window = self.model.context_tokens
+        window = self.window
         return 0 if window is None else self.count(prompt) + reply_tokens - window
 
     def _tokens_of(self, size: int) -> int:

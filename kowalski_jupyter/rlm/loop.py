@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from kowalski_jupyter.kernels.base import DataItem, Output, RichMime, Value
-from kowalski_jupyter.models.base import Message, Sampling
+from kowalski_jupyter.models.base import Message, ModelError, ModelTooLongError, Sampling
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.asking import ask
 from kowalski_jupyter.rlm.budget import Budget
@@ -18,7 +18,7 @@ from kowalski_jupyter.rlm.chat import feedback
 from kowalski_jupyter.rlm.chat.feedback import CellRecord
 from kowalski_jupyter.rlm.chat.folding import make_room, note_of
 from kowalski_jupyter.rlm.chat.history import History
-from kowalski_jupyter.rlm.chat.prompts import Profile, first_message
+from kowalski_jupyter.rlm.chat.prompts import Profile, first_message, fit
 from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.kernels import MAIN, RunKernels
 from kowalski_jupyter.rlm.protocol import Block, ProblemKind, Reply, parse_reply
@@ -76,8 +76,8 @@ class Loop:
         self._kernels = kernels
         self._calls = calls
         self._emit = emit
-        self._reply_tokens = settings.reply_tokens or profile.reply_tokens
-        self._output_chars = settings.output_chars or profile.output_chars
+        self._profile = profile
+        self._fit()
         named = feedback.sees_pictures(endpoint.model.name)
         self._sees = named if settings.images is None else settings.images
         self._several = profile.several_languages and len(kernels.languages) > 1
@@ -102,24 +102,52 @@ class Loop:
         """
         for turn in itertools.count(1):
             self._budget.check_turn(turn, self._errors)
-            await make_room(
-                self._history,
-                self._endpoint,
-                turn=turn,
-                names=self._names,
-                reply_tokens=self._reply_tokens,
-                seed=self._settings.seed * 1000 + turn,
-                emit=self._emit,
-            )
-            text, reply, cells = await self._turn(turn)
+            await self._make_room(turn)
+            self._emit(ev.TurnStarted(turn))
+            try:
+                text, reply, cells = await self._turn(turn)
+            except ModelTooLongError as error:
+                text, reply, cells = await self._turn_in_less(turn, error)
             if self._calls.answer is not None:
                 return self._calls.answer
             self._respond(turn, text, reply, cells)
         raise AssertionError
 
+    def _fit(self) -> None:
+        """Set how much the model may say and be shown, by what is known of its window."""
+        profile = fit(self._profile, self._endpoint.window)
+        self._reply_tokens = self._settings.reply_tokens or profile.reply_tokens
+        self._output_chars = self._settings.output_chars or profile.output_chars
+
+    async def _make_room(self, turn: int, *, refused: bool = False) -> None:
+        await make_room(
+            self._history,
+            self._endpoint,
+            turn=turn,
+            names=self._names,
+            reply_tokens=self._reply_tokens,
+            seed=self._settings.seed * 1000 + turn,
+            emit=self._emit,
+            refused=refused,
+        )
+
+    async def _turn_in_less(self, turn: int, refusal: ModelTooLongError) -> tuple[str, Reply, list[CellRecord]]:
+        """Ask again, once, after the chat was refused as too long; the refusal may have told the window."""
+        before = self._history.messages, self._reply_tokens
+        self._fit()
+        await self._make_room(turn, refused=True)
+        if (self._history.messages, self._reply_tokens) != before:
+            try:
+                return await self._turn(turn)
+            except ModelTooLongError as error:
+                refusal = error
+        raise ModelError(
+            f"{refusal.what}. Not the data but the chat of the run is too long for the model's window, and cannot be "
+            "made shorter: give the model a larger window at its server, take another model, or shorten the question."
+        ) from refusal
+
     async def _turn(self, turn: int) -> tuple[str, Reply, list[CellRecord]]:
         """Ask once and run what the reply holds; a whole block runs while the reply still comes in."""
-        self._emit(ev.TurnStarted(turn))
         running: list[asyncio.Task[CellRecord | None]] = []
 
         def start(block: Block) -> None:

@@ -113,7 +113,7 @@ class Record:
 
     @read.register
     def _(self, event: ev.Folded) -> None:
-        self.replies.append(RecordedReply(self._turn + 1, event.summary, fold=True))
+        self.replies.append(RecordedReply(event.turn + 1, event.summary, fold=True))
 
     @read.register
     def _(self, event: ev.CellOutput) -> None:

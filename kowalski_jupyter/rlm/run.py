@@ -288,8 +288,8 @@ class Run:
 
     def _profile(self, endpoint: Endpoint) -> Profile:
         """Return how the root model is spoken to: as the user said, or as its name tells."""
-        model, named = endpoint.model, PROFILES.get(self.settings.profile)
-        return fit(named, model.context_tokens) if named else choose_profile(model.name, model.context_tokens)
+        named = PROFILES.get(self.settings.profile)
+        return fit(named, endpoint.window) if named else choose_profile(endpoint.model.name, endpoint.window)
 
     async def _run_child(self, run_id: str, query: Query, model: str | None) -> Value:
         """Answer a query of this run's code by a run of its own.

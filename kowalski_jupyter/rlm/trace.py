@@ -117,12 +117,16 @@ class Trace:
 
     @_on(ev.Folded)
     def _(self, event: ev.Folded) -> None:
-        self._fold = {
+        fold = {
             "turns": event.turn,
             "summary": head_and_tail(event.summary, _TEXT_CHARS),
             "kept": event.kept,
             "seconds": round(event.seconds, 3),
         }
+        if self._turns and self._turns[-1].number > event.turn:  # its chat was refused as too long
+            self._turns[-1].fold = fold
+        else:
+            self._fold = fold
 
     @_on(ev.Told)
     def _(self, event: ev.Told) -> None:

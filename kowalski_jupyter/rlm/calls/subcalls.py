@@ -228,7 +228,7 @@ class RunCalls:
             raise SubcallError("The prompt is empty.")
         excess = endpoint.excess(prompt, options.max_tokens)
         if excess > 0:
-            window = endpoint.model.context_tokens or 0
+            window = endpoint.window or 0
             room = window - options.max_tokens
             raise SubcallError(
                 f"The prompt has about {room + excess:,} tokens, {excess:,} more than fit: {endpoint.model.name} takes "

@@ -21,6 +21,9 @@ _CHARS = 240
 _KEPT_SHARE = 0.2
 """The part of the window that facts may take which a summary lacked."""
 
+_REFUSED_SHARE = 0.7
+"""The part of a chat's size that it may have after it was refused, by a count that may be off."""
+
 _ASK = (
     "Before you go on: this chat is nearly full. Sum up in at most 150 words what you have done and found so far: "
     "each variable with what it holds, each figure and finding, what is decided and what is left to do. "
@@ -47,7 +50,7 @@ def note_of(turn: int, reply: str, code: str, output: str) -> TurnNote:
 
 def room(endpoint: Endpoint, reply_tokens: int) -> int | None:
     """Return the tokens that a chat may take before it must be folded; None where the window is not known."""
-    window = endpoint.model.context_tokens
+    window = endpoint.window
     return None if window is None else window - reply_tokens - _SUMMARY_TOKENS - _MARGIN_TOKENS
 
 
@@ -60,6 +63,7 @@ async def make_room(
     reply_tokens: int,
     seed: int,
     emit: Callable[[Event], None],
+    refused: bool = False,
 ) -> None:
     """Fold the chat if it nears the window; where that is not enough, shorten what is left of it.
 
@@ -71,16 +75,20 @@ async def make_room(
         reply_tokens: the longest reply that must still fit.
         seed: for the summary.
         emit: takes the events.
+        refused: the server has just refused the chat as too long, whatever the window.
     """
+    size = endpoint.count_chat(history.messages)
     limit = room(endpoint, reply_tokens)
-    if limit is None or endpoint.count_chat(history.messages) <= limit:
+    if refused:
+        limit = min(limit or size, int(size * _REFUSED_SHARE))
+    if limit is None or size <= limit:
         return
     notes = history.foldable()
     if notes:
         before = len(history.text())
         started = time.monotonic()
         try:
-            summary = await _summarise(history, endpoint, seed)
+            summary = await _summarise(history.older, endpoint, seed)
         except ModelError as error:
             emit(Notice(f"The chat could not be summed up ({error}); its facts were kept without the model."))
             summary = ""
@@ -146,9 +154,9 @@ def _spaced(tokens: Sequence[str]) -> str:
     return " ".join(["", *tokens, ""])
 
 
-async def _summarise(history: History, endpoint: Endpoint, seed: int) -> str:
-    """Ask for a summary at the end of the very chat, whose prefix the server still has in its cache."""
-    *earlier, last = history.messages
+async def _summarise(chat: Sequence[Message], endpoint: Endpoint, seed: int) -> str:
+    """Ask for a summary at the end of a chat that is a prefix of what the server still has in its cache."""
+    *earlier, last = chat
     messages = [*earlier, Message(last.role, f"{last.content}\n\n{_ASK}")]
     sampling = Sampling(max_tokens=_SUMMARY_TOKENS, seed=seed)
     pieces: list[str] = []

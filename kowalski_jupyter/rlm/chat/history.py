@@ -60,8 +60,16 @@ class History:
     @property
     def messages(self) -> list[Message]:
         """The chat as it is sent next."""
+        return self._with(self._turns)
+
+    @property
+    def older(self) -> list[Message]:
+        """The chat without the turns that a fold leaves as they are."""
+        return self._with(self._turns[:-_KEPT])
+
+    def _with(self, turns: Sequence[_Turn]) -> list[Message]:
         fold = [Message("assistant", self._summary), Message("user", _FOLDED)] if self._summary else []
-        return [*self._head, *fold, *(message for turn in self._turns for message in (turn.reply, turn.said))]
+        return [*self._head, *fold, *(message for turn in turns for message in (turn.reply, turn.said))]
 
     def text(self) -> str:
         """Return the whole chat as one text."""
