@@ -41,7 +41,7 @@ class Asking(Connected):
         self,
         options: Mapping[str, Any],
         schema: Schema | None,
-        step: Step | bool,
+        step: Step | bool | None,
         on_update: OnUpdate | None,
     ) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class RLM(Batches, Runs, Devices):
         allow: what else code may reach: ``["net"]`` opens the network, this machine's own services included.
         mounts: paths of further files and folders that code may read, as it finds them below ``/data``.
         step: called with language and code of each block before it runs; returns the code to run, or None to skip
-            it. True: each block waits for `decide`.
+            it. True: each block waits for `decide`. False: not even where the run that `resume` goes on with did.
         on_update: called with a run's document (docs/run-format.md) as it grows, about ten times a second, in the
             thread that asked (in one of its own for `batch`).
 
@@ -75,7 +75,7 @@ class RLM(Batches, Runs, Devices):
         reuse: bool | None = None,
         allow: Sequence[str] | None = None,
         mounts: Sequence[str | Path] | None = None,
-        step: Step | bool = False,
+        step: Step | bool | None = None,
         on_update: OnUpdate | None = None,
     ) -> None:
         super().__init__(
@@ -98,7 +98,7 @@ class RLM(Batches, Runs, Devices):
                 "reuse": reuse,
                 "allow": allow,
                 "mounts": mounts,
-                "step": bool(step) or None,
+                "step": None if step is None else bool(step),
             },
             schema,
             step,

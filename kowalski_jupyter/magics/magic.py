@@ -80,7 +80,7 @@ class RlmMagics(Magics):
         if arguments.schema:
             settings["schema"] = pick_schema(arguments.schema, self.shell.user_ns)
         if arguments.detach:
-            self._session.start(question, values, step=arguments.step, **settings)
+            self._session.start(question, values, step=arguments.step or None, **settings)
             return
         if arguments.step:
             check_can_ask(self.shell)

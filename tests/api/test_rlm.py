@@ -536,6 +536,17 @@ def test_more_subcalls_allowed_before_the_model_is_ready_are_never_fewer(serve: 
             assert rlm.attach(run).value == 11
 
 
+def test_a_run_in_steps_goes_on_without_them_where_the_user_says_so(serve: Serve) -> None:
+    with ScriptedServer([block("FINAL(2)")]) as server:
+        serve(server)
+        with RLM(step=True) as rlm:
+            run = rlm.start("What?", "x")
+            until(lambda: any(isinstance(event, ApprovalAsked) for event in rlm.events(run)))
+            rlm.cancel(run)
+        with RLM(step=False) as rlm:
+            assert rlm.resume(run, {"context": "x"}).value == 2
+
+
 def test_a_run_that_goes_on_by_itself_can_be_cancelled(serve: Serve) -> None:
     with ScriptedServer([SLOW]) as server:
         serve(server)
