@@ -215,8 +215,8 @@ class CellFinished(Event):
 class SubcallStarted(Event):
     """Code asked a model; the call waits for a place. `call` counts from 1 in the run; `prompt` is whole.
 
-    `key` names the prompt with all that shapes its reply (memo.py). `run` is the id of the child run that answers, if
-    one does.
+    `key` names the prompt, or a child run's question and context, with all that shapes the reply (memo.py). `run` is
+    the id of the child run that answers, if one does.
     """
 
     type: ClassVar[str] = "subcall_started"
@@ -242,7 +242,8 @@ class SubcallSent(Event):
 class SubcallFinished(Event):
     """A sub-call ended with `reply`, or with `error` in words; `seconds` since it was sent.
 
-    `remembered` says that the reply was known from an equal call and no model was asked.
+    `remembered` says that no model was asked: it was known from an equal call, or from the record of a run gone through
+    again.
     """
 
     type: ClassVar[str] = "subcall_finished"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kowalski_jupyter.models.base import Usage
 from kowalski_jupyter.rlm import events as ev
@@ -22,6 +23,29 @@ class RecordedReply:
     fold: bool = False
 
 
+class Outcome(NamedTuple):
+    """What code was given for a sub-call."""
+
+    reply: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """A sub-call or a child run that the code of a turn asked for.
+
+    `outcome` is None where it was broken off, and where code that was broken off was told of a failure: another try may
+    do better. The other fields are those of `SubcallStarted`.
+    """
+
+    turn: int
+    prompt: str
+    key: str
+    model: str
+    run: str
+    outcome: Outcome | None
+
+
 class Record:
     """A run as its events tell it.
 
@@ -32,9 +56,7 @@ class Record:
         started: its first event.
         model: its root model, or None if it never came to have one.
         replies: of the root model, in order.
-        known: replies to sub-calls by key (memo.py).
-        failures: why sub-calls failed, by prompt.
-        children: the runs that its code has started.
+        turn: the last one that began.
         notes: what the user told it, each with the turn that was going on.
         decisions: the user's word on blocks, by cell.
         limits: those that the user raised.
@@ -53,9 +75,7 @@ class Record:
         self.started = events[0]
         self.model: ev.ModelReady | None = None
         self.replies: list[RecordedReply] = []
-        self.known: dict[str, str] = {}
-        self.failures: dict[str, str] = {}
-        self.children: list[str] = []
+        self.turn = 0
         self.notes: list[tuple[int, str]] = []
         self.decisions: dict[str, ev.ApprovalGiven] = {}
         self.limits: dict[str, float] = {}
@@ -63,24 +83,28 @@ class Record:
         self.outputs: dict[str, str] = {}
         self.answered: ev.Answered | None = None
         self.finished: ev.RunFinished | None = None
-        self._turn = 0
         self._reasoning = ""
-        self._calls: dict[int, ev.SubcallStarted] = {}
+        self._asked: dict[int, ev.SubcallStarted] = {}
+        self._told: dict[int, Outcome] = {}
         for event in events:
             self.read(event)
 
     @property
     def turns(self) -> int:
         """How many turns have a reply."""
-        return max((reply.turn for reply in self.replies if not reply.fold), default=0)
+        return last_turn(self.replies)
 
-    def replies_after(self, earlier: Sequence[RecordedReply]) -> Sequence[RecordedReply]:
-        """Return the replies to go on from, where this run was to go through those of an `earlier` one first.
+    @property
+    def calls(self) -> list[RecordedCall]:
+        """The sub-calls and child runs of its code, in the order in which they were asked for."""
+        return [
+            RecordedCall(turn_of(asked.cell), asked.prompt, asked.key, asked.model, asked.run, self._outcome(asked))
+            for asked in self._asked.values()
+        ]
 
-        If it was broken off before it had got to all of them, the earlier ones are those that tell more.
-        """
-        own = [reply.text for reply in self.replies]
-        return earlier if [reply.text for reply in earlier[: len(own)]] == own else self.replies
+    def _outcome(self, asked: ev.SubcallStarted) -> Outcome | None:
+        told = self._told.get(asked.call)
+        return None if told is None or (told.error and asked.cell not in self.cells) else told
 
     @functools.singledispatchmethod
     def read(self, event: ev.Event) -> None:
@@ -92,7 +116,7 @@ class Record:
 
     @read.register
     def _(self, event: ev.TurnStarted) -> None:
-        self._turn, self._reasoning = event.turn, ""
+        self.turn, self._reasoning = event.turn, ""
 
     @read.register
     def _(self, event: ev.ReplyDelta) -> None:
@@ -125,24 +149,15 @@ class Record:
 
     @read.register
     def _(self, event: ev.SubcallStarted) -> None:
-        self._calls[event.call] = event
-        if event.run:
-            self.children.append(event.run)
+        self._asked[event.call] = event
 
     @read.register
     def _(self, event: ev.SubcallFinished) -> None:
-        asked = self._calls.get(event.call)
-        if asked is None:
-            return
-        if event.error:
-            self.failures.setdefault(asked.prompt, event.error)
-            return
-        if asked.key:
-            self.known[asked.key] = event.reply
+        self._told[event.call] = Outcome(event.reply, event.error)
 
     @read.register
     def _(self, event: ev.Told) -> None:
-        self.notes.append((self._turn, event.text))
+        self.notes.append((self.turn, event.text))
 
     @read.register
     def _(self, event: ev.ApprovalGiven) -> None:
@@ -161,7 +176,18 @@ class Record:
         self.finished = event
 
 
+def last_turn(replies: Sequence[RecordedReply]) -> int:
+    """Return the last turn that has a reply."""
+    return max((reply.turn for reply in replies if not reply.fold), default=0)
+
+
 def branch(replies: Sequence[RecordedReply], turn: int, text: str | None) -> list[RecordedReply]:
     """Return the replies up to a turn whose reply is `text` instead, or is asked for anew if that is None."""
     kept = [reply for reply in replies if reply.turn < turn or (reply.fold and reply.turn == turn)]
     return kept if text is None else [*kept, RecordedReply(turn, text)]
+
+
+def turn_of(cell: str) -> int:
+    """Return the turn that a cell is of."""
+    turn = cell.partition(".")[0]
+    return int(turn) if turn else 0

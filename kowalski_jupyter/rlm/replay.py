@@ -1,51 +1,38 @@
 """A recorded run, gone through again: the loop asks, and gets the replies that it got then.
 
 The code of the recorded turns is run again by the loop itself, in a fresh kernel; its sub-calls are known by their
-keys (memo.py). Where the record ends, the real model goes on, or, in a replay, the run.
+prompts (course.py). Where the record ends, the real model goes on, or, in a replay, the run ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from contextvars import ContextVar
-from dataclasses import dataclass
 
 from kowalski_jupyter.models.base import ChatModel, Delta, Job, Message, ModelError, Sampling, routing
 from kowalski_jupyter.rlm.chat.folding import is_request
+from kowalski_jupyter.rlm.course import COURSE
 from kowalski_jupyter.rlm.record import RecordedReply
-
-CHILD: ContextVar[str] = ContextVar("child", default="")
-"""Which run of a tree the running task belongs to: what its id has behind that of the first run, "" for the first."""
 
 _WIDTH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """What the root model of one run said, and to which question."""
-
-    question: str
-    replies: Sequence[RecordedReply]
-
-
 class RecordedModel:
-    """The root model of a run, and of its child runs, which first says what it said then.
+    """The root model of a run, and of its child runs, which first says what it said then (`COURSE`).
 
     Args:
-        chats: what it says, by the run (`CHILD`). A child run that is asked something else now is not in the record.
         then: says everything else; with None, nothing does.
         name: the model's id, where there is no `then`.
+        ended: says to the user, where there is no `then`, that the record ends and what can be done.
     """
 
-    def __init__(self, chats: Mapping[str, Chat], *, then: ChatModel | None = None, name: str = "") -> None:
+    def __init__(self, *, then: ChatModel | None = None, name: str = "", ended: Callable[[], str]) -> None:
         self.name = then.name if then else name
         self.where = then.where if then else "the record"
         self.context_tokens = then.context_tokens if then else None
         self.width = then.width if then else _WIDTH
-        self._chats = chats
-        self._left: dict[str, list[RecordedReply]] = {}
         self._then = then
+        self._ended = ended
 
     @property
     def routes(self) -> bool:
@@ -67,7 +54,7 @@ class RecordedModel:
 
     async def route(self, messages: Sequence[Message], sampling: Sampling, job: Job) -> AsyncGenerator[Delta, None]:
         """See `Routes.route`."""
-        reply = self._next(CHILD.get(), messages)
+        reply = _next(COURSE.get().replies, messages)
         if reply is not None:
             if reply.reasoning:
                 yield Delta(reasoning=reply.reasoning)
@@ -80,22 +67,18 @@ class RecordedModel:
                 async for delta in deltas:
                     yield delta
         else:
-            raise ModelError("The record ends here. `%rlm resume ID` goes on from there with a model.")
+            raise ModelError(self._ended())
 
     async def aclose(self) -> None:
         """Leave the real model open: it is not ours."""
 
-    def _next(self, child: str, messages: Sequence[Message]) -> RecordedReply | None:
-        """Return the next recorded reply of a run; a fold that is not asked for this time is passed over."""
-        if child not in self._left:
-            chat = self._chats.get(child)
-            asked = chat is not None and any(chat.question in message.content for message in messages)
-            self._left[child] = list(chat.replies) if chat and asked else []
-        left = self._left[child]
-        folds = is_request(messages)
-        while left and left[0].fold and not folds:
-            del left[0]
-        return left.pop(0) if left and left[0].fold == folds else None
+
+def _next(left: list[RecordedReply], messages: Sequence[Message]) -> RecordedReply | None:
+    """Take the next recorded reply of a run; a fold that is not asked for this time is passed over."""
+    folds = is_request(messages)
+    while left and left[0].fold and not folds:
+        del left[0]
+    return left.pop(0) if left and left[0].fold == folds else None
 
 
 class SilentModel:
@@ -103,24 +86,21 @@ class SilentModel:
 
     Args:
         name: the model's id.
-        failures: why it failed then, by prompt.
     """
 
-    def __init__(self, name: str, failures: Mapping[str, str]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.where = "the record"
         self.context_tokens = None
         self.width = _WIDTH
-        self._failures = failures
 
     async def stream(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        """Fail, with the recorded error where there is one."""
+        """Fail."""
         del sampling
         nothing: Sequence[Delta] = ()
         for delta in nothing:
             yield delta
-        prompt = messages[-1].content
-        raise ModelError(self._failures.get(prompt, f"The record has no reply to this prompt: {prompt[:200]}"))
+        raise ModelError(f"The record has no reply to this prompt: {messages[-1].content[:200]}")
 
     async def aclose(self) -> None:
         """Nothing to close."""

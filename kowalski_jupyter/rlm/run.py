@@ -18,6 +18,7 @@ from kowalski_jupyter.rlm.calls.memo import Memo, RunMemo
 from kowalski_jupyter.rlm.calls.options import SubcallError
 from kowalski_jupyter.rlm.calls.subcalls import RunCalls, text_value
 from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
+from kowalski_jupyter.rlm.course import COURSE, Course
 from kowalski_jupyter.rlm.direct import ask_directly
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.kernels import MAIN, RunKernels
@@ -65,6 +66,7 @@ class Run:
         origin: the run that this one continues, branches from or replays.
         model: the id of a child run's root model, or None for the one that the user set.
         parent: the run whose code asks for this one, in whose tree it is.
+        course: that of a recorded run, to go through first.
 
     Attributes:
         answer: the answer, once there is one.
@@ -88,6 +90,7 @@ class Run:
         origin: str = "",
         model: str | None = None,
         parent: Parent | None = None,
+        course: Course | None = None,
     ) -> None:
         self.id = run_id
         self.question = question
@@ -103,6 +106,7 @@ class Run:
         self._origin = origin
         self._model = model
         self._parent = parent
+        self._course = course or Course()
         self._kernels: RunKernels | None = None
         self._loop: Loop | None = None
         self._calls: RunCalls | None = None
@@ -128,6 +132,7 @@ class Run:
         Returns when the child kernel is gone, which is after that event: nobody has to watch it die.
         """
         budget = self._tree.budget
+        COURSE.set(self._course)
         self._emit(self._started())
         if self._parent is None:
             budget.start_clock()
@@ -252,6 +257,7 @@ class Run:
             self._tree.memo,
             self._emit,
             settings,
+            course=self._course,
             run=self.id,
             answer_schema=self._schema,
             start_child=self._run_child if children else None,
@@ -291,7 +297,7 @@ class Run:
         named = PROFILES.get(self.settings.profile)
         return fit(named, endpoint.window) if named else choose_profile(endpoint.model.name, endpoint.window)
 
-    async def _run_child(self, run_id: str, query: Query, model: str | None) -> Value:
+    async def _run_child(self, run_id: str, query: Query, model: str | None, course: Course) -> Value:
         """Answer a query of this run's code by a run of its own.
 
         A query without a context has its own text for one: code may have put a long text into the question.
@@ -310,6 +316,7 @@ class Run:
             log=resources.new_log(run_id),
             model=model or self._model,
             parent=Parent(self.id, self.depth, self._tree),
+            course=course,
         )
         try:
             await child.execute()

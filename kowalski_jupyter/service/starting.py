@@ -9,7 +9,6 @@ import shutil
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +18,9 @@ from kowalski_jupyter.kernels.pack import pack
 from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.models.discover import ModelSettings
 from kowalski_jupyter.rlm.calls.memo import RunMemo
+from kowalski_jupyter.rlm.course import Course
 from kowalski_jupyter.rlm.endpoints import OpenModel
 from kowalski_jupyter.rlm.log import EventLog
-from kowalski_jupyter.rlm.replay import CHILD
 from kowalski_jupyter.rlm.run import Run
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.tree import Resources
@@ -137,10 +136,11 @@ class Starting:
             plan.options,
             models,
             open_model=open_model,
-            known=ChainMap(plan.past.known, cast("dict[str, str]", self._known_elsewhere(plan.options))),
+            known=ChainMap(plan.past.course.known(), cast("dict[str, str]", self._known_elsewhere(plan.options))),
             origin=started.run,
             open_root=open_root,
             listener=plan.rerun.note,
+            course=plan.past.course,
         )
 
     def _start(
@@ -156,11 +156,10 @@ class Starting:
         origin: str = "",
         open_root: OpenModel | None = None,
         listener: Listener = lambda *_: None,
+        course: Course | None = None,
     ) -> LiveRun:
         run_id = f"r-{secrets.token_hex(3)}"
-        resources = Resources(
-            open_model, self._kernels, self.host, partial(self._new_child, run_id), self._pack, _discard, open_root
-        )
+        resources = Resources(open_model, self._kernels, self.host, self._new_child, self._pack, _discard, open_root)
         live = self._book.begin(run_id, listener)
         live.run = Run(
             run_id,
@@ -173,14 +172,14 @@ class Starting:
             options=options,
             schema=options.get("schema"),
             origin=origin,
+            course=course,
         )
         live.task = asyncio.create_task(self._execute(live, models), name=run_id)
         self._book.drop_old()
         return live
 
-    def _new_child(self, root: str, run_id: str) -> EventLog:
-        """Begin to keep a child run; the task that calls this is the one that goes through it."""
-        CHILD.set(run_id.removeprefix(root))
+    def _new_child(self, run_id: str) -> EventLog:
+        """Begin to keep a child run."""
         return self._book.begin(run_id).log
 
     def _known_elsewhere(self, options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -11,8 +11,10 @@ from kowalski_jupyter.models.base import Delta, Message, ModelError, Sampling, U
 from kowalski_jupyter.models.scripted import ScriptedModel
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.chat.folding import _ASK
+from kowalski_jupyter.rlm.course import COURSE, Course
 from kowalski_jupyter.rlm.record import Record, RecordedReply, branch
-from kowalski_jupyter.rlm.replay import CHILD, Chat, RecordedModel, SilentModel
+from kowalski_jupyter.rlm.replay import RecordedModel, SilentModel
+from kowalski_jupyter.service.request import RunRequest
 from kowalski_jupyter.service.service import UnknownRunError
 from tests.service.test_resume import (
     NOTES,
@@ -32,6 +34,12 @@ from tests.support.scripted_server import Reply, Request, ScriptedServer
 QUESTION = (Message("system", "Be brief."), Message("user", "Question: What?"))
 
 
+def recorded(*replies: RecordedReply, then: ScriptedModel | None = None) -> RecordedModel:
+    """The root model of a run that said this."""
+    COURSE.set(Course(replies=[*replies]))
+    return RecordedModel(then=then, name="m", ended=lambda: "It ends here.")
+
+
 async def said(model: RecordedModel | SilentModel, messages: tuple[Message, ...] = QUESTION) -> list[Delta]:
     return [delta async for delta in model.stream(messages, Sampling())]
 
@@ -39,9 +47,8 @@ async def said(model: RecordedModel | SilentModel, messages: tuple[Message, ...]
 def test_a_recorded_model_says_what_it_said_and_then_the_real_one_goes_on() -> None:
     async def main() -> None:
         usage = Usage(10, 2)
-        replies = [RecordedReply(1, "first", "hm", "length", usage), RecordedReply(2, "second")]
         real = ScriptedModel(["third"], context_tokens=99)
-        model = RecordedModel({"": Chat("What?", replies)}, then=real)
+        model = recorded(RecordedReply(1, "first", "hm", "length", usage), RecordedReply(2, "second"), then=real)
         assert await said(model) == [
             Delta(reasoning="hm"),
             Delta("first"),
@@ -55,32 +62,20 @@ def test_a_recorded_model_says_what_it_said_and_then_the_real_one_goes_on() -> N
 
 
 def test_where_the_record_ends_a_replay_ends() -> None:
-    model = RecordedModel({"": Chat("What?", [])}, name="m")
-    with pytest.raises(ModelError, match="The record ends here"):
-        asyncio.run(said(model))
-
-
-def test_child_runs_have_their_own_record_and_another_question_has_none() -> None:
     async def main() -> None:
-        chats = {"": Chat("What?", [RecordedReply(1, "root")]), "-1": Chat("Which?", [RecordedReply(1, "child")])}
-        model = RecordedModel(chats, name="m")
-        assert (await said(model))[0].text == "root"
-        CHILD.set("-1")
-        with pytest.raises(ModelError):
-            await said(model)
-        model = RecordedModel(chats, name="m")
-        assert (await said(model, (Message("user", "Question: Which?"),)))[0].text == "child"
+        with pytest.raises(ModelError, match="It ends here"):
+            await said(recorded())
 
     asyncio.run(main())
 
 
 def test_a_fold_is_answered_by_the_recorded_summary_and_passed_over_where_none_is_asked_for() -> None:
     async def main() -> None:
-        replies = [RecordedReply(1, "one"), RecordedReply(2, "sum", fold=True), RecordedReply(2, "two")]
+        replies = (RecordedReply(1, "one"), RecordedReply(2, "sum", fold=True), RecordedReply(2, "two"))
         fold = (*QUESTION, Message("user", f"shown\n\n{_ASK}"))
-        model = RecordedModel({"": Chat("What?", replies)}, name="m")
+        model = recorded(*replies)
         assert [(await said(model, chat))[0].text for chat in (QUESTION, fold, QUESTION)] == ["one", "sum", "two"]
-        model = RecordedModel({"": Chat("What?", replies)}, name="m")
+        model = recorded(*replies)
         with pytest.raises(ModelError):
             await said(model, fold)
         assert [(await said(model))[0].text for _ in range(2)] == ["one", "two"]
@@ -88,12 +83,9 @@ def test_a_fold_is_answered_by_the_recorded_summary_and_passed_over_where_none_i
     asyncio.run(main())
 
 
-def test_a_silent_model_fails_as_it_failed_then() -> None:
-    model = SilentModel("m", {"p": "it was busy"})
-    with pytest.raises(ModelError, match="it was busy"):
-        asyncio.run(said(model, (Message("user", "p"),)))
+def test_a_silent_model_says_what_the_record_has_no_reply_to() -> None:
     with pytest.raises(ModelError, match="no reply to this prompt: q"):
-        asyncio.run(said(model, (Message("user", "q"),)))
+        asyncio.run(said(SilentModel("m"), (Message("user", "q"),)))
 
 
 def test_a_branch_keeps_what_came_before_its_turn() -> None:
@@ -185,6 +177,39 @@ def test_a_run_without_an_answer_is_replayed_to_its_end(tmp_path: Path) -> None:
             assert live.trace.state == first.trace.state == "failed"
             assert live.trace.error == first.trace.error
             assert service.replay_report(live.id)["same"]
+
+    with ScriptedServer(fruit) as server:
+        asyncio.run(main(server))
+
+
+def test_a_replay_that_goes_another_way_says_where_and_what_can_be_done(tmp_path: Path) -> None:
+    code = "print('none') if 'no pear' in notes else FINAL(1)"
+
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = await ask(service, {"notes": "a pear"})
+            live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
+            assert live.trace.state == "failed"
+            assert "Cell 1.1 went another way than recorded" in live.trace.error
+            assert f"`%rlm resume {first.id} --turn 1`" in live.trace.error
+
+    with ScriptedServer([block(code)]) as server:
+        asyncio.run(main(server))
+
+
+def test_a_run_that_ended_while_a_block_waited_for_a_word_is_replayed_to_there(tmp_path: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = service.start_run(RunRequest("What?", packed(service.data_root, NOTES), {"step": True}))
+            async for batch in first.log.follow():
+                if any(isinstance(event, ev.ApprovalAsked) for event in batch):
+                    first.cancel()
+            await ended(first)
+            async with asyncio.timeout(60):
+                live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
+            assert live.trace.state == "failed"
+            assert f"`%rlm resume {first.id}`" in live.trace.error
+            assert len(server.requests) == 1
 
     with ScriptedServer(fruit) as server:
         asyncio.run(main(server))

@@ -264,6 +264,54 @@ def test_notes_and_decisions_of_the_user_are_part_of_what_goes_on(tmp_path: Path
         asyncio.run(main(server))
 
 
+def three_turns(request: Request) -> str:
+    turn = sum("Let me see." in str(message["content"]) for message in request.messages)
+    return block(["a = 1", "b = 2", "FINAL([a, b])"][min(turn, 2)])
+
+
+async def cancelled_at(live: LiveRun, place: Callable[[ev.Event], bool]) -> LiveRun:
+    """Let a run in steps go on until it comes to a place; in turn 2 the user tells it something and edits the block."""
+    async for batch in live.log.follow():
+        for event in batch:
+            if place(event):
+                live.cancel()
+            elif waits(live, event) == "2.1":
+                live.run.steering.tell("Pears count twice.")  # type: ignore[union-attr]
+                live.run.steering.decide("2.1", "edit", "b = 77")  # type: ignore[union-attr]
+            elif cell := waits(live, event):
+                live.run.steering.decide(cell, "run")  # type: ignore[union-attr]
+    return await ended(live)
+
+
+def waits(live: LiveRun, event: ev.Event) -> str:
+    """Return the cell whose block waits for the user's word since this event, "" if none does."""
+    decided = {event.cell for event in live.log.events if isinstance(event, ev.ApprovalGiven)}
+    return event.cell if isinstance(event, ev.ApprovalAsked) and event.cell not in decided else ""
+
+
+def test_notes_and_decisions_outlive_a_resumed_run_that_did_not_get_that_far(tmp_path: Path) -> None:
+    async def main(server: ScriptedServer) -> None:
+        async with service_on(server, tmp_path) as service:
+            first = service.start_run(RunRequest("What?", packed(service.data_root, NOTES), {"step": True}))
+            await cancelled_at(first, lambda e: isinstance(e, ev.ApprovalAsked) and e.turn == 3)
+            second = service.resume(first.id, packed(service.data_root, NOTES))
+            await cancelled_at(second, lambda e: isinstance(e, ev.CellStarted) and e.turn == 1)
+            third = service.resume(second.id, packed(service.data_root, NOTES))
+            asked = []
+            async for batch in third.log.follow():
+                for event in batch:
+                    if cell := waits(third, event):
+                        asked.append(cell)
+                        third.run.steering.decide(cell, "run")  # type: ignore[union-attr]
+            await ended(third)
+            assert asked == ["3.1"]
+            assert value(third) == [1, 77]
+            assert [event.text for event in third.log.events if isinstance(event, ev.Told)] == ["Pears count twice."]
+
+    with ScriptedServer(three_turns) as server:
+        asyncio.run(main(server))
+
+
 def test_replies_of_other_runs_count_only_where_the_user_wants_it(tmp_path: Path) -> None:
     async def main(server: ScriptedServer) -> None:
         counts = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import itertools
 import json
 import time
@@ -17,9 +19,11 @@ from kowalski_jupyter.rlm.calls.memo import Memo, memo_key
 from kowalski_jupyter.rlm.calls.options import PromptOptions, SubcallError
 from kowalski_jupyter.rlm.calls.schema import MismatchError, correction, instruction, read_reply, validate
 from kowalski_jupyter.rlm.calls.shelf import Shelf
+from kowalski_jupyter.rlm.course import Course
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallSent, SubcallStarted
 from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
+from kowalski_jupyter.rlm.record import Outcome
 from kowalski_jupyter.rlm.settings import RunSettings
 
 _T = TypeVar("_T")
@@ -30,8 +34,9 @@ _TRIES = 3
 _MOST_CHILDREN = 16
 """Child runs at a time, however wide the model: each has a kernel."""
 
-StartChild = Callable[[str, Query, str | None], Awaitable[Value]]
-"""Runs a child run of that id, with a root model of that id or the run's own, and returns its answer."""
+StartChild = Callable[[str, Query, str | None, Course], Awaitable[Value]]
+"""Runs a child run of that id, with a root model of that id or the run's own, through that course first, and returns
+its answer."""
 
 
 class RunCalls:
@@ -43,6 +48,7 @@ class RunCalls:
         memo: replies that are known.
         emit: takes the events.
         settings: of the run.
+        course: what a recorded run's calls came to, which those that are like them come to again.
         run: the run's id, of which those of its children are made.
         answer_schema: what the answer must fulfil.
         start_child: runs a child run, or None where the run may have none: then a query is a plain sub-call.
@@ -60,6 +66,7 @@ class RunCalls:
         emit: Callable[[Event], None],
         settings: RunSettings,
         *,
+        course: Course,
         run: str,
         answer_schema: Mapping[str, Any] | None = None,
         start_child: StartChild | None = None,
@@ -71,6 +78,7 @@ class RunCalls:
         self._memo = memo
         self._emit = emit
         self._settings = settings
+        self._course = course
         self._run = run
         self._answer_schema = answer_schema
         self._start_child = start_child
@@ -160,38 +168,57 @@ class RunCalls:
             endpoint = await self._endpoints.open(options.model or self._settings.sub_model or None)
         except ModelError as error:
             raise SubcallError(str(error)) from error
-        keys = self._keys(prompts, options, endpoint)
-        known = [None if self._settings.fresh else self._memo.get(key) for key in keys]
-        self._budget.book_subcalls(sum(reply is None for reply in known))
+        named = self._keys(prompts, options)
+        keys = [key_at(endpoint.model.name) for key_at in named]
+        known = [self._known(*each, options) for each in zip(prompts, keys, named, strict=True)]
+        self._budget.book_subcalls(sum(outcome is None for outcome in known))
         if len(prompts) == 1:
             return [await self._item(endpoint, prompts[0], keys[0], known[0], options)]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._item(endpoint, prompt, key, reply, options))
-                for prompt, key, reply in zip(prompts, keys, known, strict=True)
+                group.create_task(self._item(endpoint, prompt, key, outcome, options))
+                for prompt, key, outcome in zip(prompts, keys, known, strict=True)
             ]
         return [task.result() for task in tasks]
 
-    def _keys(self, prompts: Sequence[str], options: PromptOptions, endpoint: Endpoint) -> list[str]:
-        """Name each prompt for the memo. One that stands twice in a batch is asked twice: that is what a vote needs."""
+    def _keys(self, prompts: Sequence[str], options: PromptOptions) -> list[Callable[[str], str]]:
+        """Return for each prompt what gives its name for the memo, by the model that is asked.
+
+        One that stands twice in a batch is asked twice: that is what a vote needs.
+        """
         parameters = {**options.parameters(), "temperature": self._settings.temperature}
         seen: dict[str, int] = {}
-        keys = []
+        keys: list[Callable[[str], str]] = []
         for prompt in prompts:
             same = seen.get(prompt, 0)
             seen[prompt] = same + 1
-            keys.append(memo_key(endpoint.model.name, prompt, {**parameters, "same": same}))
+            keys.append(functools.partial(memo_key, prompt=prompt, parameters={**parameters, "same": same}))
         return keys
 
+    def _known(self, prompt: str, key: str, key_at: Callable[[str], str], options: PromptOptions) -> Outcome | None:
+        """Return what a prompt came to in the recorded run, else what the memo has; None to ask for it.
+
+        Where code names no model, the recorded run's may have been another one.
+        """
+        recorded = self._course.call(prompt, key, (lambda _: key) if options.model else key_at)
+        if recorded is None:
+            reply = None if self._settings.fresh else self._memo.get(key)
+            return None if reply is None else Outcome(reply)
+        if recorded.outcome and not recorded.outcome.error:
+            self._memo.put(key, recorded.outcome.reply)
+        return recorded.outcome
+
     async def _item(
-        self, endpoint: Endpoint, prompt: str, key: str, known: str | None, options: PromptOptions
+        self, endpoint: Endpoint, prompt: str, key: str, known: Outcome | None, options: PromptOptions
     ) -> Any | Exception:
         """Answer one prompt when there is a place for it, and report it as events."""
         number = next(self._numbers)
         started, waiting = time.monotonic(), True
         self._emit(SubcallStarted(self.cell, number, endpoint.model.name, prompt, key))
-        reply, error, usage = known or "", "", None
+        reply, error, usage = known.reply if known else "", "", None
         try:
+            if known is not None and known.error:
+                raise SubcallError(known.error)  # noqa: TRY301 (told like any other)
             if known is None:
                 self._check(prompt, endpoint, options)
 
@@ -268,13 +295,17 @@ class RunCalls:
             number = next(self._numbers)
             started = time.monotonic()
             run = f"{self._run}-{number}"
-            self._emit(SubcallStarted(self.cell, number, model or endpoint.model.name, query.question, run=run))
+            key = _child_key(query, model)
+            course = self._course.child(key, query.question)
+            self._emit(SubcallStarted(self.cell, number, model or endpoint.model.name, query.question, key, run))
             text, error = "", ""
             try:
+                if course.error:
+                    raise SubcallError(course.error)  # noqa: TRY301 (told like any other)
                 async with places:
                     self._emit(SubcallSent(number))
                     started = time.monotonic()
-                    value = await start(run, query, model or None)
+                    value = await start(run, query, model or None, course)
             except SubcallError as failure:
                 error = str(failure)
                 return failure
@@ -304,6 +335,13 @@ async def _complete(
             pieces.append(delta.text)
             usage = delta.usage or usage
     return strip_thoughts("".join(pieces)).strip(), usage
+
+
+def _child_key(query: Query, model: str) -> str:
+    """Return a name for a query with all that shapes its answer."""
+    context = query.context
+    said = None if context is None else [context.kind, hashlib.blake2b(context.data, digest_size=16).hexdigest()]
+    return memo_key(model, query.question, {"context": said})
 
 
 def _as_prompt(query: Query) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from kowalski_jupyter.kernels.base import DataItem, Value
 from kowalski_jupyter.models.base import ChatModel, Report
 from kowalski_jupyter.rlm.endpoints import OpenModel
+from kowalski_jupyter.rlm.record import last_turn
 from kowalski_jupyter.rlm.replay import RecordedModel, SilentModel
 from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.service.config import Kowalski
@@ -37,7 +38,7 @@ class Plan:
 
         async def open_root(name: str | None, report: Report) -> ChatModel:
             then = None if real is None else await real(name, report)
-            return RecordedModel(self.past.chats, then=then, name=name or self._recorded)
+            return RecordedModel(then=then, name=name or self._recorded, ended=self.rerun.record_ended)
 
         return open_root
 
@@ -46,7 +47,7 @@ class Plan:
 
         async def open_model(name: str | None, report: Report) -> ChatModel:
             del report
-            return SilentModel(name or self._recorded, self.past.failures)
+            return SilentModel(name or self._recorded)
 
         return open_model
 
@@ -83,13 +84,14 @@ def plan_resume(
         )
     base = {name: value for name, value in started.options.items() if name not in _OF_RERUN}
     merged = {**base, **options}
+    settings = _settings(past, config, options)
     if turn is not None:
-        turns = max((reply.turn for reply in past.chats[""].replies if not reply.fold), default=0)
+        turns = last_turn(past.course.replies)
         if not 1 <= turn <= turns:
             raise BadRequestError(f"Run {started.run} has the turns 1 to {turns}, not {turn}.")
-        past.cut(turn, reply)
+        past.cut(turn, reply, fresh=settings.fresh)
         merged |= {"turn": turn, **({} if reply is None else {"reply": reply})}
-    return Plan(past, _in_order(past, data), _settings(past, config, options), merged, Rerun(past, until=turn))
+    return Plan(past, _in_order(past, data), settings, merged, Rerun(past))
 
 
 def plan_replay(past: Past, data: Sequence[DataItem], value: Value | None) -> Plan:
@@ -117,7 +119,7 @@ def _settings(past: Past, config: Kowalski | None, options: Mapping[str, Any]) -
     """Return the recorded settings with what the user raised meanwhile, and gives now."""
     known = {field.name for field in dataclasses.fields(RunSettings)}
     recorded = {name: value for name, value in past.record.started.settings.items() if name in known}
-    settings = {**recorded, **past.record.limits, "fresh": False}
+    settings = {**recorded, **past.record.limits}
     if config is not None:
         now = dataclasses.asdict(config.run_settings(dict(options)))
         settings |= {name: now[name] for option in options for name in config.set_by(option)}

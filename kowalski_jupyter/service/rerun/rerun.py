@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kowalski_jupyter.kernels.base import Value
 from kowalski_jupyter.kernels.values import decode_answer
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.record import Record, branch
-from kowalski_jupyter.rlm.replay import Chat
+from kowalski_jupyter.rlm.course import Course
+from kowalski_jupyter.rlm.record import Record, turn_of
 from kowalski_jupyter.rlm.run import Run
 from kowalski_jupyter.rlm.text import head_and_tail, one_line
 
@@ -27,15 +27,15 @@ class Past:
 
     Attributes:
         record: of the run itself.
-        chats: what the root models of the run and of its child runs have said, by what their ids have behind its own.
-        known: replies to sub-calls by key.
-        failures: why sub-calls failed, by prompt.
+        course: what the models have said to the run and to its child runs.
+        notes: what the user told it, each with the turn that was going on.
+        decisions: the user's word on blocks, by cell.
     """
 
     record: Record
-    chats: dict[str, Chat] = field(default_factory=dict)
-    known: dict[str, str] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    course: Course
+    notes: list[tuple[int, str]]
+    decisions: dict[str, ev.ApprovalGiven]
 
     @classmethod
     def of(cls, run_id: str, events_of: EventsOf) -> Past:
@@ -44,47 +44,41 @@ class Past:
         Raises:
             ValueError: there is none, or it has no beginning.
         """
-        past = cls(Record(events_of(run_id)))
-        started = past.record.started
+
+        def record_of(run: str) -> Record | None:
+            events = events_of(run)
+            return Record(events) if events else None
+
+        record = Record(events_of(run_id))
+        past = cls(record, Course.of(record, record_of), [*record.notes], {**record.decisions})
+        started = record.started
         if started.origin and events_of(started.origin):
             earlier = cls.of(started.origin, events_of)
             if "turn" in started.options:
-                earlier.cut(started.options["turn"], started.options.get("reply"))
-            past.chats, past.known, past.failures = earlier.chats, earlier.known, earlier.failures
-        past._add(run_id, run_id, events_of)
+                fresh = bool(started.settings.get("fresh"))
+                earlier.cut(started.options["turn"], started.options.get("reply"), fresh=fresh)
+            past._go_on_with(earlier)
         return past
 
-    def cut(self, turn: int, reply: str | None) -> None:
-        """Forget what came from a turn on, and have its reply be `reply` unless that is None."""
-        chat = self.chats[""]
-        self.chats[""] = Chat(chat.question, branch(chat.replies, turn, reply))
+    def cut(self, turn: int, reply: str | None, *, fresh: bool) -> None:
+        """Forget what came from a turn on, and have its reply be `reply` unless that is None (see `Course.cut`)."""
+        self.course.cut(turn, reply, fresh=fresh)
+        self.notes = [note for note in self.notes if note[0] < turn]
+        self.decisions = {cell: word for cell, word in self.decisions.items() if turn_of(cell) < turn}
 
-    def _add(self, run_id: str, root: str, events_of: EventsOf) -> None:
-        events = events_of(run_id)
-        if not events:
-            return
-        record = Record(events)
-        place = run_id.removeprefix(root)
-        earlier = self.chats.get(place)
-        replies = record.replies if earlier is None else record.replies_after(earlier.replies)
-        self.chats[place] = Chat(record.started.question, replies)
-        self.known |= record.known
-        self.failures |= record.failures
-        for child in record.children:
-            self._add(child, root, events_of)
+    def _go_on_with(self, earlier: Past) -> None:
+        """Add what an earlier run had come to and this one, which was to go through it, had not."""
+        self.course.go_on_with(earlier.course)
+        self.notes += [note for note in earlier.notes if note[0] > self.record.turn]
+        self.decisions = earlier.decisions | self.decisions
 
 
 class Rerun:
-    """Does to a run what the user did to the recorded one, and tells where it is another.
+    """Does to a run what the user did to the recorded one, and tells where it is another."""
 
-    Args:
-        past: what is recorded.
-        until: the turn from which on the user wants it to go another way.
-    """
-
-    def __init__(self, past: Past, *, until: int | None = None) -> None:
+    def __init__(self, past: Past) -> None:
+        self._past = past
         self._record = past.record
-        self._until = until
 
     def note(self, run: Run, event: ev.Event) -> None:
         """Take the run's next event. What is told of it comes right after it in the log."""
@@ -95,21 +89,26 @@ class Rerun:
                     run.log.append(ev.Notice(text))
                 self._tell(run, 0)
             case ev.ModelReady() if record.model is not None and event.name != record.model.name:
-                run.log.append(ev.Notice(f"The recorded run was answered by {record.model.name}, not {event.name}."))
+                then = record.model.name
+                run.log.append(ev.Notice(f"What {then} said in the recorded run stands; {event.name} goes on."))
             case ev.TurnStarted():
                 self._tell(run, event.turn)
-            case ev.ApprovalAsked() if self._goes_the_same_way(event.turn) and event.cell in record.decisions:
-                given = record.decisions[event.cell]
+            case ev.ApprovalAsked() if event.cell in self._past.decisions:
+                given = self._past.decisions[event.cell]
                 run.steering.decide(event.cell, given.decision, given.code)
             case _:
                 pass
 
-    def _goes_the_same_way(self, turn: int) -> bool:
-        return self._until is None or turn < self._until
+    def record_ended(self) -> str:
+        """Say to the user that the record has no reply to what the run asks, and what can be done."""
+        record, run = self._record, self._record.started.run
+        done = record.finished is not None and record.finished.state == "done"
+        how = f"{run} --turn {record.turns}" if done else run
+        return f"The record of run {run} has no reply to what is asked here. `%rlm resume {how}` asks a model."
 
     def _tell(self, run: Run, turn: int) -> None:
-        for told, text in self._record.notes:
-            if told == turn and self._goes_the_same_way(turn):
+        for told, text in self._past.notes:
+            if told == turn:
                 run.steering.tell(text)
 
 
@@ -138,8 +137,21 @@ class Replay(Rerun):
                 self._compare_cell(run, event)
             case ev.Answered():
                 self._compare_answer(run, event)
+            case ev.ApprovalAsked() if event.cell not in self._past.decisions:
+                run.steering.decide(event.cell, "skip")  # the recorded run ended while it waited
             case _:
                 pass
+
+    def record_ended(self) -> str:
+        """See `Rerun.record_ended`."""
+        if not self._cells:
+            return super().record_ended()
+        cell, run = self._cells[0]["cell"], self._record.started.run
+        turn = min(turn_of(cell) + 1, self._record.turns)
+        return (
+            f"Cell {cell} went another way than recorded, and the record of run {run} has no reply to that. "
+            f"`%rlm resume {run} --turn {turn}` asks a model from turn {turn} on."
+        )
 
     def report(self) -> dict[str, Any]:
         """Return what was the same and what was not.

@@ -323,7 +323,7 @@ def _write_run(database: sqlite3.Connection, writer: str, writing: _Writing) -> 
     database.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?)", rows)
     for event in new:
         if isinstance(event, ev.SubcallStarted):
-            writing.calls[event.call] = (event.key, event.model)
+            writing.calls[event.call] = ("" if event.run else event.key, event.model)
         elif isinstance(event, ev.SubcallFinished):
             key, model = writing.calls.get(event.call, ("", ""))
             if key and not event.error and not event.remembered:
