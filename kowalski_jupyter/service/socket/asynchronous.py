@@ -10,7 +10,16 @@ import httpx
 
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.request import RunRequest
-from kowalski_jupyter.service.socket.wire import Address, SentAnswer, lost, read_answer, read_batch, refusal, silence
+from kowalski_jupyter.service.socket.wire import (
+    Address,
+    SentAnswer,
+    lost,
+    read_answer,
+    read_batch,
+    refusal,
+    run_path,
+    silence,
+)
 
 
 class AsyncServiceClient:
@@ -51,15 +60,15 @@ class AsyncServiceClient:
 
     async def answer(self, run_id: str) -> SentAnswer:
         """Return a run's answer."""
-        return self._answers.pop(run_id, None) or read_answer(await self._request("GET", f"/runs/{run_id}/answer"))
+        return self._answers.pop(run_id, None) or read_answer(await self._request("GET", run_path(run_id, "/answer")))
 
     async def document(self, run_id: str) -> dict[str, Any]:
         """Return a run as it is now (docs/run-format.md)."""
-        return dict((await self._request("GET", f"/runs/{run_id}")).json())
+        return dict((await self._request("GET", run_path(run_id))).json())
 
     async def steer(self, run_id: str, **word: Any) -> None:
         """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
-        await self._request("POST", f"/runs/{run_id}/steer", json=word)
+        await self._request("POST", run_path(run_id, "/steer"), json=word)
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

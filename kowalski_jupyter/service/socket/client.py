@@ -23,6 +23,7 @@ from kowalski_jupyter.service.socket.wire import (
     read_answer,
     read_batch,
     refusal,
+    run_path,
     silence,
 )
 
@@ -93,38 +94,38 @@ class ServiceClient:
     @contextmanager
     def resume(self, run_id: str, request: AgainRequest) -> Opened:
         """Go on with a recorded run, or branch from it, as a run of its own; like `run`."""
-        with self._stream("POST", f"/runs/{run_id}/resume", json=request.to_json()) as batches:
+        with self._stream("POST", run_path(run_id, "/resume"), json=request.to_json()) as batches:
             yield batches
 
     @contextmanager
     def replay(self, run_id: str, request: AgainRequest) -> Opened:
         """Go through a recorded run again with the recorded replies, as a run of its own; like `run`."""
-        with self._stream("POST", f"/runs/{run_id}/replay", json=request.to_json()) as batches:
+        with self._stream("POST", run_path(run_id, "/replay"), json=request.to_json()) as batches:
             yield batches
 
     @contextmanager
     def follow(self, run_id: str) -> Opened:
         """Give a run's events from its first one, like `run`; leaving early cancels nothing."""
-        with self._stream("GET", f"/runs/{run_id}/events") as batches:
+        with self._stream("GET", run_path(run_id, "/events")) as batches:
             yield batches
 
     def answer(self, run_id: str) -> Any:
         """Return the live value of a run's answer."""
-        sent = self._answers.pop(run_id, None) or read_answer(self._request("GET", f"/runs/{run_id}/answer"))
+        sent = self._answers.pop(run_id, None) or read_answer(self._request("GET", run_path(run_id, "/answer")))
         return sent.value()
 
     def document(self, run_id: str) -> dict[str, Any]:
         """Return a run as docs/run-format.md describes it."""
-        return dict(self._request("GET", f"/runs/{run_id}").json())
+        return dict(self._request("GET", run_path(run_id)).json())
 
     def record(self, run_id: str) -> list[Event]:
         """Return the events of a run that there are so far."""
-        said = self._request("GET", f"/runs/{run_id}/record").json()["events"]
+        said = self._request("GET", run_path(run_id, "/record")).json()["events"]
         return [event for event in map(from_json, said) if event is not None]
 
     def export(self, run_id: str, form: Literal["notebook", "jsonl"]) -> bytes:
         """Return a run as a file of that form."""
-        return self._request("GET", f"/runs/{run_id}/export", params={"format": form}).content
+        return self._request("GET", run_path(run_id, "/export"), params={"format": form}).content
 
     def ended(self, run_id: str, *, within: float) -> dict[str, Any]:
         """Return a run's document once its last event is there, or as it is after `within` seconds."""
@@ -172,11 +173,11 @@ class ServiceClient:
 
     def steer(self, run_id: str, **word: Any) -> None:
         """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
-        self._request("POST", f"/runs/{run_id}/steer", json=word)
+        self._request("POST", run_path(run_id, "/steer"), json=word)
 
     def cancel(self, run_id: str) -> None:
         """Stop a run and return when it has ended."""
-        self._request("DELETE", f"/runs/{run_id}")
+        self._request("DELETE", run_path(run_id))
 
     def _greet(self) -> Info:
         said = self._request("GET", "/info", timeout=_GREET_SECONDS).json()

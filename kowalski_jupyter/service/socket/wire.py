@@ -8,6 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -49,6 +50,12 @@ UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=4)
 
 _SMALL_ANSWER = 64 << 10
 """Bytes of an answer that are sent with a run's last event, so that nobody has to ask for them."""
+
+
+def run_path(run_id: str, what: str = "") -> str:
+    """Return the path of a run, or of `what` of it: whatever the user took for an id stays one part of it."""
+    part = quote(run_id, safe="", errors="replace").replace(".", "%2E")  # or `..` would be the folder above
+    return f"/runs/{part}{what}"
 
 
 @dataclass(frozen=True, slots=True)
