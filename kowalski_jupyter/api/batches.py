@@ -9,7 +9,8 @@ from kowalski_jupyter.api.asking import Asking
 from kowalski_jupyter.api.batch import MOST_PARALLEL, Task, in_order, read_task, run_all
 from kowalski_jupyter.api.connected import told
 from kowalski_jupyter.api.following import Following
-from kowalski_jupyter.api.kept import KeptBatch, Outcome, Results, task_key
+from kowalski_jupyter.api.kept import KeptBatch, Outcome, Results
+from kowalski_jupyter.api.keys import task_keys
 from kowalski_jupyter.api.progress import Meter, Progress
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.service.socket.asynchronous import AsyncServiceClient
@@ -47,7 +48,7 @@ class Batches(Asking):
             raise ValueError(f"max_parallel must be a whole number from 1 to {MOST_PARALLEL}, not {max_parallel!r}.")
         all_tasks = list(tasks)
         order = in_order(len(all_tasks), priorities)
-        kept = KeptBatch(name, [self._key(task) for task in all_tasks])
+        kept = KeptBatch(name, task_keys(all_tasks, self._options) if name else [""] * len(all_tasks))
         begun = dict(kept.missing())
         meter = Meter(len(all_tasks), len(all_tasks) - len(begun), kept.failed())
         if begun:
@@ -72,12 +73,6 @@ class Batches(Asking):
                 again = f"; call `batch` again with name={name!r} to go on" if name else ""
                 raise RlmError(f"{gone.exceptions[0]} {meter.done} of {meter.total} tasks are done{again}.") from None
         return Results(kept, len(all_tasks), self._schema)
-
-    def _key(self, task: Task) -> str:
-        try:
-            return task_key(*read_task(task), self._options)
-        except RlmError:
-            return ""
 
     async def _outcome(self, client: AsyncServiceClient, task: Task, run: str, began: Callable[[str], None]) -> Outcome:
         """Return what a task comes to, or what the run came to that was begun for it earlier.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
@@ -44,24 +43,6 @@ def batches_file() -> Path:
     runs = os.environ.get("KOWALSKI_STORE", "")
     folder = Path(runs).parent if runs and runs != ":memory:" else platformdirs.user_data_path("kowalski-jupyter")
     return folder / "batches.sqlite"
-
-
-def task_key(question: str, data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """Return a name by which a task is known to be the same in a later call.
-
-    Data counts as far as it is text, bytes or plain data.
-    """
-    digest = hashlib.blake2b(json.dumps([question, options], sort_keys=True, default=str).encode(), digest_size=16)
-    for name, value in data.items():
-        digest.update(name.encode())
-        if isinstance(value, bytes):
-            digest.update(value)
-        elif isinstance(value, str):
-            digest.update(value.encode("utf-8", "surrogatepass"))
-        else:
-            with contextlib.suppress(TypeError, ValueError):
-                digest.update(json.dumps(value, sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 class KeptBatch:

@@ -10,7 +10,7 @@ import keyword
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import preview
 from .base import DataItem
@@ -42,14 +42,15 @@ def pack(name: str, value: Any, folder: Path) -> DataItem:
         return _pack_path(name, value)
     path = folder / f"{name}.data"
     try:
-        kind, meta = _write(name, value, path)
+        with path.open("wb") as file:
+            kind, meta = write(name, value, file)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     seen = preview.describe(value)
     return DataItem(
         name=name,
-        kind=kind,  # type: ignore[arg-type]  # one of _write's
+        kind=kind,  # type: ignore[arg-type]  # one of write's
         type=type(value).__name__,
         summary=seen.summary,
         path=path,
@@ -60,28 +61,28 @@ def pack(name: str, value: Any, folder: Path) -> DataItem:
     )
 
 
-def _write(name: str, value: Any, path: Path) -> _Packed:
+def write(name: str, value: Any, file: IO[bytes], *, same: bool = False) -> _Packed:
+    """Write `value`, which is no path, to `file`, and return its kind and meta. Raises and `same`: as in `dump`."""
     if isinstance(value, str):
-        return "text", _write_text(value, path)
+        return "text", _write_text(value, file)
     if isinstance(value, bytes | bytearray | memoryview):
-        path.write_bytes(value)
+        file.write(value)
         return "bytes", {"mutable": isinstance(value, bytearray)}
     # A library that was never imported cannot have made the value.
     for library, writer in _TABLES.items():
-        if (module := sys.modules.get(library)) and (packed := writer(module, value, path)):
+        if (module := sys.modules.get(library)) and (packed := writer(module, value, file)):
             return packed
-    dump(name, value, path)
+    dump(name, value, file, same=same)
     return "plain", {}
 
 
-def _write_text(text: str, path: Path) -> Mapping[str, Any]:
+def _write_text(text: str, file: IO[bytes]) -> Mapping[str, Any]:
     """Write UTF-8, with lone surrogates kept and line ends untouched."""
     largest = 0
-    with path.open("wb") as file:
-        for start in range(0, len(text), _PIECE):
-            piece = text[start : start + _PIECE]
-            largest = max(largest, _largest(piece)) if largest < _ASTRAL else largest
-            file.write(piece.encode("utf-8", "surrogatepass"))
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        largest = max(largest, _largest(piece)) if largest < _ASTRAL else largest
+        file.write(piece.encode("utf-8", "surrogatepass"))
     return {"characters": len(text), "largest": largest}
 
 
@@ -110,12 +111,12 @@ def _pack_path(name: str, path: Path) -> DataItem:
     return DataItem(name=name, kind="path", type="Path", summary=seen.summary, source=source, size=size, head=seen.head)
 
 
-def _write_pandas(pandas: Any, value: Any, path: Path) -> _Packed | None:
+def _write_pandas(pandas: Any, value: Any, file: IO[bytes]) -> _Packed | None:
     if isinstance(value, pandas.Series):
         # A name that is not text would not survive; None stands for itself.
         named = isinstance(value.name, str)
         if named or value.name is None:
-            packed = _write_pandas(pandas, value.to_frame(name=value.name if named else ""), path)
+            packed = _write_pandas(pandas, value.to_frame(name=value.name if named else ""), file)
             return packed and ("series", {"unnamed": not named})
         return None
     if not isinstance(value, pandas.DataFrame) or not _is_exact_in_arrow(pandas, value):
@@ -123,9 +124,10 @@ def _write_pandas(pandas: Any, value: Any, path: Path) -> _Packed | None:
     try:
         import pyarrow as pa  # noqa: PLC0415 - optional, slow to import
 
-        _write_arrow(pa, pa.Table.from_pandas(value), path)
+        table = pa.Table.from_pandas(value)
     except Exception:  # noqa: BLE001 - pyarrow is missing or does not know something: pickle it is
         return None
+    _write_arrow(pa, table, file)
     return "pandas", {}
 
 
@@ -142,47 +144,46 @@ def _is_exact_in_arrow(pandas: Any, frame: Any) -> bool:
     )
 
 
-def _write_polars(polars: Any, value: Any, path: Path) -> _Packed | None:
+def _write_polars(polars: Any, value: Any, file: IO[bytes]) -> _Packed | None:
     if isinstance(value, polars.LazyFrame):
         value = value.collect()
     if not isinstance(value, polars.DataFrame | polars.Series):
         return None
     series = isinstance(value, polars.Series)
     try:
-        (value.to_frame() if series else value).write_ipc(path, compression="uncompressed")
+        (value.to_frame() if series else value).write_ipc(file, compression="uncompressed")
     except Exception as error:  # noqa: BLE001 - polars' own errors have no common base
         raise PackError(f"This polars table cannot be passed: {str(error).splitlines()[0]}") from None
     return "polars", {"series": series}
 
 
-def _write_pyarrow(pa: Any, value: Any, path: Path) -> _Packed | None:
+def _write_pyarrow(pa: Any, value: Any, file: IO[bytes]) -> _Packed | None:
     if not isinstance(value, pa.Table | pa.RecordBatch):
         return None
     batch = isinstance(value, pa.RecordBatch)
-    _write_arrow(pa, pa.Table.from_batches([value]) if batch else value, path)
+    _write_arrow(pa, pa.Table.from_batches([value]) if batch else value, file)
     return "arrow", {"batch": batch}
 
 
-def _write_arrow(pa: Any, table: Any, path: Path) -> None:
+def _write_arrow(pa: Any, table: Any, file: IO[bytes]) -> None:
     import pyarrow.ipc  # noqa: PLC0415, F401 - makes pa.ipc
 
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with pa.ipc.new_file(pa.PythonFile(file, "w"), table.schema) as writer:
         writer.write_table(table)
 
 
-def _write_numpy(numpy: Any, value: Any, path: Path) -> _Packed | None:
+def _write_numpy(numpy: Any, value: Any, file: IO[bytes]) -> _Packed | None:
     if type(value) is not numpy.ndarray or value.dtype.hasobject or not value.size or not value.ndim:
         return None
-    with path.open("wb") as file:
-        numpy.save(file, value, allow_pickle=False)
+    numpy.save(file, value, allow_pickle=False)
     return "numpy", {}
 
 
-_TABLES: Mapping[str, Callable[[Any, Any, Path], _Packed | None]] = {
+_TABLES: Mapping[str, Callable[[Any, Any, IO[bytes]], _Packed | None]] = {
     "pandas": _write_pandas,
     "polars": _write_polars,
     "pyarrow": _write_pyarrow,
     "numpy": _write_numpy,
 }
 
-__all__ = ["PackError", "pack"]
+__all__ = ["PackError", "pack", "write"]

@@ -7,10 +7,11 @@ its Python has the same libraries, but none of the user's own modules.
 
 from __future__ import annotations
 
+import io
 import pickle
 import types
-from pathlib import Path
-from typing import Any
+from hashlib import blake2b
+from typing import IO, Any
 
 _LIBRARIES = frozenset(
     {"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "ipaddress", "pathlib", "uuid"}
@@ -26,15 +27,20 @@ class PackError(Exception):
     """A variable cannot be passed to a run. One line, for the user."""
 
 
-def dump(name: str, value: Any, path: Path) -> None:
-    """Write `value`, which belongs to the variable `name`, to `path`.
+def dump(name: str, value: Any, file: IO[bytes], *, same: bool = False) -> None:
+    """Write `value`, which belongs to the variable `name`, to `file`.
+
+    Args:
+        name: of the variable.
+        value: what it holds.
+        file: takes the bytes.
+        same: write equal values as the same bytes, only to be compared.
 
     Raises:
         PackError: it is, or holds, something that is not plain data.
     """
     try:
-        with path.open("wb") as file:
-            _PlainPickler(file, protocol=5).dump(value)
+        (_SamePickler if same else _PlainPickler)(file, protocol=5).dump(value)
     except _ForeignError as error:
         what = f"is a {error}" if isinstance(value, error.kind) else f"holds a {error}"
         raise PackError(f"{name} {what}, which cannot be passed. These can: {WHAT_CAN}.") from None
@@ -62,6 +68,25 @@ class _PlainPickler(pickle.Pickler):
         if isinstance(obj, types.ModuleType | types.GeneratorType) or type(obj) is object or not _is_known(obj):
             raise _ForeignError(type(obj))
         return NotImplemented
+
+
+class _SamePickler(_PlainPickler):
+    """Writes equal values as the same bytes, whatever the order of their sets is and which objects they share."""
+
+    def __init__(self, file: Any, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.fast = True  # what stands in a value twice is written twice, as if it were not one object
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) not in (set, frozenset):
+            return None
+        return type(obj).__name__, sorted(map(_digest, obj))
+
+
+def _digest(item: Any) -> bytes:
+    file = io.BytesIO()
+    _SamePickler(file, 5).dump(item)
+    return blake2b(file.getbuffer(), digest_size=16).digest()
 
 
 def _is_known(obj: Any) -> bool:

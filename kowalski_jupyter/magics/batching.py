@@ -10,7 +10,7 @@ from typing import Any, Final
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display, update_display
 
-from kowalski_jupyter.api.kept import task_key
+from kowalski_jupyter.api.keys import task_keys
 from kowalski_jupyter.api.progress import Progress
 from kowalski_jupyter.api.result import RlmError
 from kowalski_jupyter.magics.arguments import BatchArguments
@@ -37,13 +37,14 @@ def run_batch(session: Session, arguments: BatchArguments, question: str) -> Non
     if arguments.schema:
         settings["schema"] = pick_schema(arguments.schema, namespace)
     values = pick_values(arguments.values, namespace)
-    name = arguments.name or _name_of(question, values, settings)
+    tasks = [(question, value) for value in values]
+    name = arguments.name or _name_of(tasks, settings)
     line = _Line(session.shell)
     rlm = session.quiet(settings)
     try:
         results = rlm.batch(
-            [(question, value) for value in values],
-            max_parallel=min(arguments.parallel, len(values) or 1),
+            tasks,
+            max_parallel=min(arguments.parallel, len(tasks) or 1),
             name=name,
             on_progress=line.show,
         )
@@ -64,11 +65,8 @@ def run_batch(session: Session, arguments: BatchArguments, question: str) -> Non
         namespace[arguments.output] = found
 
 
-def _name_of(question: str, values: list[Any], settings: dict[str, Any]) -> str:
-    digest = hashlib.blake2b(digest_size=12)
-    for value in values:
-        digest.update(task_key(question, {"context": value}, settings).encode())
-    return f"cell {digest.hexdigest()}"
+def _name_of(tasks: list[tuple[str, Any]], settings: dict[str, Any]) -> str:
+    return f"cell {hashlib.blake2b(''.join(task_keys(tasks, settings)).encode(), digest_size=12).hexdigest()}"
 
 
 class _Line:
