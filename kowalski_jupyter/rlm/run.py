@@ -140,8 +140,7 @@ class Run:
         state: Literal["done", "failed", "cancelled"] = "failed"
         error = ""
         try:
-            self.answer = await self._until_limit()
-            self._emit(_answered(self.answer))
+            await self._give(await self._until_limit())
             state = "done"
         except asyncio.CancelledError:
             state, error = "cancelled", "The run was cancelled."
@@ -225,8 +224,13 @@ class Run:
         if best is None and self._loop.last_output and self._schema is None:
             best = text_value(self._loop.last_output)
         if best is not None:
-            self.answer, self.partial = best, True
-            self._emit(_answered(best, partial=True))
+            self.partial = True
+            await self._give(best)
+
+    async def _give(self, answer: Value) -> None:
+        await self._tree.resources.keep(self.id, answer)
+        self.answer = answer
+        self._emit(_answered(answer, partial=self.partial))
 
     # -- the ways to an answer -------------------------------------------------------------------------
 
@@ -338,7 +342,7 @@ def _explain(failure: Exception) -> str:
     return f"Unexpected {type(failure).__name__}: {failure}. Please report this; the server's log has more."
 
 
-def _answered(value: Value, *, partial: bool = False) -> ev.Answered:
+def _answered(value: Value, *, partial: bool) -> ev.Answered:
     """Return the event that tells of an answer: a figure is shown as the picture that it is."""
     rich, _ = rich_of({"image/png": base64.b64encode(value.data).decode()}) if value.kind == "png" else (None, "")
     shown = (rich.mime, rich.data) if rich else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from kowalski_jupyter.kernels.base import DataItem, Kernels, Value
@@ -23,6 +23,7 @@ class Resources:
         new_log: returns the log of a child run of that id, so that whoever keeps runs keeps it too.
         pack: makes data for a kernel, under a name, out of a value that comes from another.
         discard: removes what `pack` has made.
+        keep: keeps the answer of the run of that id; nobody is told of it before.
         open_root: makes a run's root model ready, where that is done in another way: a rerun's knows the record.
     """
 
@@ -32,6 +33,7 @@ class Resources:
     new_log: Callable[[str], EventLog]
     pack: Callable[[str, Value], DataItem]
     discard: Callable[[DataItem], None]
+    keep: Callable[[str, Value], Awaitable[None]]
     open_root: OpenModel | None = None
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from kowalski_jupyter.kernels.base import Value
 from kowalski_jupyter.rlm.events import Answered, Event, Notice
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.run import Run
@@ -54,6 +55,11 @@ class RunBook:
 
         live = self.runs[run_id] = LiveRun(ToldRun(run_id, EventLog(listen)), Trace())
         return live
+
+    async def keep(self, run_id: str, answer: Value) -> None:
+        """Keep the answer of a run that goes on; its log tells of it after that."""
+        await self.store.keep(run_id, answer)
+        self.runs[run_id].run.answer = answer
 
     def find(self, run_id: str) -> LiveRun:
         """Return a run: of this service, or one that is stored.

@@ -159,7 +159,16 @@ class Starting:
         course: Course | None = None,
     ) -> LiveRun:
         run_id = f"r-{secrets.token_hex(3)}"
-        resources = Resources(open_model, self._kernels, self.host, self._new_child, self._pack, _discard, open_root)
+        resources = Resources(
+            open_model,
+            self._kernels,
+            self.host,
+            self._new_child,
+            self._pack,
+            _discard,
+            self._book.keep,
+            open_root,
+        )
         live = self._book.begin(run_id, listener)
         live.run = Run(
             run_id,

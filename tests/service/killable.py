@@ -61,7 +61,7 @@ class ToyKernel:
 
     async def final(self, value: Any) -> None:
         self.ended = True
-        await self.calls.final(Value("json", type(value).__name__, repr(value), json.dumps(value).encode()))
+        await self.calls.final(Value("json", type(value).__name__, repr(value)[:100], json.dumps(value).encode()))
 
     async def execute(self, code: str, on_output: Callable[[Output], None]) -> CellResult:
         compiled = compile(code, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

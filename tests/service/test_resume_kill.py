@@ -139,6 +139,27 @@ def test_a_kill_after_any_event_loses_no_turn(tmp_path: Path, of_killed: Path) -
             check(server, before, told, n)
 
 
+def test_a_kill_at_the_end_loses_no_large_answer(tmp_path: Path, of_killed: Path) -> None:
+    text = "large" * 2_000_000
+
+    async def kept(store: Path, run_id: str) -> Any:
+        service = toy_service("", store, tmp_path / "data")
+        answer = service.find(run_id).answer
+        await service.close()
+        assert answer is not None
+        return decode_answer(answer.kind, answer.data)
+
+    with (
+        ScriptedServer(lambda _: "```repl\nawait FINAL('large' * 2_000_000)\n```") as server,
+        killer(server.url, "toy", of_killed) as run,
+    ):
+        whole = run(0, tmp_path / "whole" / "runs.sqlite", tmp_path / "data")
+        for n in (len(whole) - 1, len(whole)):  # the answer and the end
+            store = tmp_path / f"store-{n}" / "runs.sqlite"
+            told = run(n, store, tmp_path / "data")
+            assert asyncio.run(kept(store, told[0]["run"])) == text
+
+
 REAL = (
     (lambda event: event["type"] == "subcall_finished" and event["call"] == CALLS + 3),
     (lambda event: event["type"] == "feedback" and event["turn"] == 3),

@@ -392,7 +392,13 @@ def test_a_locked_file_is_waited_for_and_told_only_when_it_lasts(own_store: Path
 @pytest.mark.parametrize(("size", "kept"), [(10, True), (1 << 20, True), ((64 << 20) + 1, False)])
 def test_answers_are_stored_as_values_up_to_a_bound(own_store: Path, size: int, kept: bool) -> None:
     value = Value("bytes", "bytes", "b'…'", bytes(size))
-    use(own_store, lambda store: ToyRun(store, "r-1").end(value))
+
+    async def work(store: RunStore) -> None:
+        run = ToyRun(store, "r-1")
+        await store.keep(run.id, value)
+        run.end(value)
+
+    use(own_store, work)
     events, answer = read(own_store, "r-1")
 
     assert (answer == value) is kept

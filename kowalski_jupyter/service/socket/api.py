@@ -17,7 +17,7 @@ from tornado.web import Application, RequestHandler
 
 from kowalski_jupyter._version import __version__
 from kowalski_jupyter.kernels.folders import OwnedFolder
-from kowalski_jupyter.rlm.events import RunFinished
+from kowalski_jupyter.rlm.events import Answered, RunFinished
 from kowalski_jupyter.service.config import runtime_folder
 from kowalski_jupyter.service.request import AgainRequest, BadRequestError, RunRequest
 from kowalski_jupyter.service.service import LiveRun, Service, UnknownRunError
@@ -172,7 +172,11 @@ class _Answer(Handler):
     """The answer's value as data; how it is encoded stands in a header."""
 
     def get(self, run_id: str) -> None:
-        answer = self.service.find(run_id).answer
+        live = self.service.find(run_id)
+        answer = live.answer
+        if answer is None and any(isinstance(event, Answered) for event in live.log.events):
+            again = f"`%rlm replay {run_id}` makes it again"
+            raise UnknownRunError(f"Run {run_id} has an answer. Its value was too large to be kept; {again}.")
         if answer is None:
             raise UnknownRunError(f"Run {run_id} has no answer.")
         self.set_header("Content-Type", "application/octet-stream")

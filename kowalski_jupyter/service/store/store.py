@@ -43,7 +43,7 @@ _SUMMED_UP: Final = (ev.RunStarted, ev.TurnStarted, ev.RunFinished)
 _ANSWER_BYTES: Final = 64 << 20
 """The largest answer that is stored as a value; of a larger one only the text is."""
 _SMALL_BYTES: Final = 256 << 10
-"""Larger answers are written by a thread: a run's end must not wait for the disk."""
+"""Larger answers are written by a thread: only their own run waits for the disk."""
 _BRIEF: Final = 0.005
 """Seconds that the reply to a sub-call may wait to be written together with others: a commit for each is a fifth of all
 that lies between two sub-calls."""
@@ -126,13 +126,15 @@ class RunStore:
         self._dirty[run.id] = writing
         if isinstance(event, ev.RunStarted | ev.RunFinished):
             self._flush()
-            ended = isinstance(event, ev.RunFinished)
-            if ended and run.answer is not None and _SMALL_BYTES < len(run.answer.data) <= _ANSWER_BYTES:
-                self._do_apart(write_answer, run.id, run.answer)
         elif isinstance(event, _SOON):
             self._flush_within(0.0)
         else:
             self._flush_within(_BRIEF if isinstance(event, ev.SubcallFinished) else _MOMENT)
+
+    async def keep(self, run_id: str, answer: Value) -> None:
+        """Write an answer that is too large to be written with the event that tells of it, before there is one."""
+        if self._database is not None and self._path != MEMORY and _SMALL_BYTES < len(answer.data) <= _ANSWER_BYTES:
+            await asyncio.shield(self._do_apart(write_answer, run_id, answer))
 
     def runs(self, number: int = 100) -> list[StoredRun]:
         """Return the newest runs, newest first, without those that another run started."""
@@ -218,16 +220,16 @@ class RunStore:
             if writing.run.log.finished:
                 del self._writing[run_id]
         self._failing_since = None
-        if self._since_upkeep >= _UPKEEP_BYTES:
+        if self._since_upkeep >= _UPKEEP_BYTES and self._path != MEMORY:
             self._since_upkeep = 0
             self._do_apart(keep_up, self._room)
 
-    def _do_apart(self, work: Callable[..., None], *arguments: Any) -> None:
+    def _do_apart(self, work: Callable[..., None], *arguments: Any) -> asyncio.Future[None]:
         """Have work on the file done by a thread; `close` waits for it."""
-        if self._path != MEMORY:
-            future = asyncio.get_running_loop().run_in_executor(None, work, Path(self._path), *arguments)
-            self._apart.add(future)
-            future.add_done_callback(self._apart.discard)
+        future = asyncio.get_running_loop().run_in_executor(None, work, Path(self._path), *arguments)
+        self._apart.add(future)
+        future.add_done_callback(self._apart.discard)
+        return future
 
     def _write(self, database: sqlite3.Connection) -> dict[str, int]:
         """Write, and return how many events of each run are written now."""
