@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import functools
 import itertools
@@ -82,7 +81,7 @@ class Loop:
         self._sees = named if settings.images is None else settings.images
         self._several = profile.several_languages and len(kernels.languages) > 1
         self._thinks = profile.thinks
-        self._data_names = tuple(item.name for item in data)
+        self._data_names = (*(item.name for item in data), *(("context",) if data else ()))
         self._names = self._data_names
         self._sent: set[str] = set()
         self._missed: set[str] = set()
@@ -291,15 +290,5 @@ def _answer_block(reply: Reply) -> list[Block]:
     """Return the code that gives an answer written as text, so that all answers come from the kernel."""
     if reply.final is None:
         return []
-    source = reply.final.value
-    if reply.final.kind == "text":
-        source = source if _is_literal(source) else repr(source)
+    source = repr(reply.final.value) if reply.final.kind == "text" else reply.final.value
     return [Block("python", f"FINAL({source})")]
-
-
-def _is_literal(source: str) -> bool:
-    try:
-        ast.literal_eval(source)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True

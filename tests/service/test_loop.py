@@ -124,9 +124,35 @@ def test_a_reply_that_is_no_use_leads_to_a_helpful_message(open_desk: Open, repl
     assert outcome.value == 5
 
 
-def test_an_answer_written_as_text_is_taken_with_its_type(open_desk: Open) -> None:
-    with ScriptedServer(["FINAL([1, 2])"]) as server:
-        assert open_desk(server).ask("What?", {"notes": NOTES}).value == [1, 2]
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        ("FINAL([1, 2])", [1, 2]),
+        ("The total is clear.\n\nFINAL(10,000)", 10_000),
+        ('FINAL({"a": true, "b": null})', {"a": True, "b": None}),
+        ('FINAL("1984")', "1984"),
+        ("FINAL('None')", "None"),
+        ('FINAL("Oslo", "Bern")', ["Oslo", "Bern"]),
+        ("FINAL(It's (about) 5%)", "It's (about) 5%"),
+        ("FINAL(len(context))", len(NOTES)),
+        ("FINAL_VAR(context)", NOTES),
+    ],
+)
+def test_an_answer_written_as_text_is_taken_with_its_type(open_desk: Open, reply: str, value: Any) -> None:
+    with ScriptedServer([reply]) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES}, max_turns=1)
+
+    assert outcome.value == value
+    assert type(outcome.value) is type(value)
+
+
+def test_an_answer_of_two_values_is_told_how_to_be_one(open_desk: Open) -> None:
+    with ScriptedServer([block("FINAL(1, 2)"), block("FINAL([1, 2])")]) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES})
+        told = server.requests[1].last("user")
+
+    assert "FINAL takes one value" in told
+    assert outcome.value == [1, 2]
 
 
 def test_a_variable_named_as_answer_in_text_is_its_value(open_desk: Open) -> None:

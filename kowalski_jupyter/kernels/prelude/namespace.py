@@ -129,8 +129,10 @@ class Namespace:
         self._send(answer["content"])
         return True
 
-    def FINAL(self, value: Any) -> NoReturn:  # noqa: N802 - the name that models know
+    def FINAL(self, value: Any, *more: Any) -> NoReturn:  # noqa: N802 - the name that models know
         """Give `value` as the run's answer and end the run."""
+        if more:
+            raise TypeError("FINAL takes one value: put several into a list, FINAL([a, b]).")
         self._send(value)
         raise Finished
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import json
 import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """An answer given in prose: `value` is its ``text``, a ``var``'s name, or an ``expr``'s source."""
+    """An answer given in prose: `value` is its ``text``, a ``var``'s name, or the Python source of an ``expr``."""
 
     kind: Literal["text", "var", "expr"]
     value: str
@@ -45,6 +46,7 @@ _PLACEHOLDER = re.compile(
     r"(?:answer|result|response|output|value|text)(?: (?:text|string|value))?(?: goes)?(?: here)?"
 )
 _EXPRESSION_LENGTH = 2000
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
 
 
 def find_final(prose: str, *, is_end: bool, cut: bool, defined: Collection[str]) -> Final | Rejected | None:
@@ -107,29 +109,57 @@ def _balanced(text: str, start: int, stop: int, pattern: re.Pattern[str] = _LOOS
 
 
 def _interpret(value: str, *, is_var: bool, defined: Collection[str]) -> Final | Rejected:
-    literal = _string(value)
-    text = value if literal is None else literal
+    string = _string(value)
+    text = value if string is None else string
     if not text.strip():
         return Rejected("empty")
-    if is_var:
-        return _interpret_var(value, text, defined)
-    if literal is None and text in defined:
+    if text in defined and (is_var or string is None):
         return Final("var", text)
-    if _is_placeholder(text):
+    if is_var and text.isidentifier():
+        return Rejected("undefined", text)
+    if not is_var and _is_placeholder(text):
         return Rejected("placeholder", text)
-    is_code = literal is None and _computes(text, defined)
-    return Final("expr" if is_code else "text", text)
+    if string is not None:
+        return Final("text", string)
+    source = _literal(value)
+    if source is None and _computes(value, None if is_var else defined):
+        source = _source(value)
+    return Final("text", value) if source is None else Final("expr", source)
 
 
-def _interpret_var(value: str, text: str, defined: Collection[str]) -> Final | Rejected:
-    if text.isidentifier():
-        return Final("var", text) if text in defined else Rejected("undefined", text)
-    return Final("expr", value) if _names(value) is not None else Final("text", text)
+def _literal(value: str) -> str | None:
+    """Return the source of a literal: one of Python's, JSON, or a number with thousands separators. None for others."""
+    if _THOUSANDS.fullmatch(value):
+        return value.replace(",", "")
+    source = _source(value)
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        ast.literal_eval(source or "")
+        return source
+    with contextlib.suppress(ValueError, RecursionError):
+        return repr(json.loads(value, parse_constant=_refuse))
+    return None
 
 
-def _computes(text: str, defined: Collection[str]) -> bool:
-    """Whether text is an expression over the kernel's variables, and nothing else."""
-    names = (_names(text) if defined else None) or set()
+def _source(value: str) -> str | None:
+    """Return the source of what stands between a call's parentheses, None if it is no Python; several are a list."""
+    tree = _parse(f"[{value}\n]")
+    if tree is None or not isinstance(tree.body, ast.List) or not tree.body.elts:
+        return None
+    with contextlib.suppress(RecursionError):
+        return ast.unparse(tree.body if len(tree.body.elts) > 1 else tree.body.elts[0])
+    return None
+
+
+def _refuse(constant: str) -> NoReturn:
+    """Refuse NaN and Infinity, which are words as well."""
+    raise ValueError(constant)
+
+
+def _computes(text: str, defined: Collection[str] | None) -> bool:
+    """Whether text is an expression over the kernel's variables and nothing else; without these, over whatever."""
+    names = _names(text)
+    if names is None or defined is None:
+        return names is not None
     return any(name in defined for name in names) and all(_is_known(name, defined) for name in names)
 
 
@@ -168,16 +198,14 @@ def _escaped(value: str, quote: str) -> str | None:
 
 
 def _names(source: str) -> set[str] | None:
-    """Return the names that a Python expression reads; None if it is not an expression."""
-    tree = _parse(source)
+    """Return the names that a Python expression reads; None if it is not an expression, or a long one."""
+    tree = _parse(f"[{source}\n]") if len(source) <= _EXPRESSION_LENGTH else None
     if tree is None:
         return None
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _parse(source: str) -> ast.Expression | None:
-    if len(source) > _EXPRESSION_LENGTH:
-        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a model's text, not our code
