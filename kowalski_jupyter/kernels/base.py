@@ -54,13 +54,15 @@ class CellResult:
 
     ``final``: `FINAL` was called and the cell stopped there. ``timeout``: interrupted at its limit,
     state kept. ``died``: the process is gone (crash, memory, exit) and with it all variables. `reason` says
-    why, in words for the model and the user. `names` are the user-visible variables after the cell.
+    why, in words for the model and the user. `names` are the user-visible variables after the cell. `draft` is what the
+    code has put into ``answer["content"]``, if that is new and not large.
     """
 
     status: CellStatus
     reason: str = ""
     seconds: float = 0.0
     names: tuple[str, ...] = ()
+    draft: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from .base import CellResult, CellStatus, Output, Value
 from .deadline import Deadline
 from .outcome import last_outputs
-from .wire import answer_of
+from .wire import carried
 
 OnOutput = Callable[[Output], None]
 
@@ -25,6 +25,7 @@ class Cell:
         received: characters of output, for a kernel that counts them.
         stopped_by: why it was told to stop, if it was.
         answer: the run's answer, if its code gave one that goes with the cell's end.
+        draft: what its code would give if it had to, if that is new.
     """
 
     def __init__(self, request: str, on_output: OnOutput, seconds: float, on_deadline: Callable[[], None]) -> None:
@@ -35,6 +36,7 @@ class Cell:
         self.received = 0
         self.stopped_by: CellStatus | None = None
         self.answer: Value | None = None
+        self.draft: Value | None = None
         self._seconds = seconds
         self._started = time.monotonic()
         self._reply: Mapping[str, Any] | None = None
@@ -51,11 +53,12 @@ class Cell:
         """Take a message that belongs to the cell; return those that may carry its outputs.
 
         Raises:
-            BadRequestError: it carries an answer that is none.
+            BadRequestError: it carries an answer or a draft that is none.
         """
         outputs = []
         if channel == "shell":
-            self.answer = answer_of(message["content"])
+            self.answer = carried(message["content"], "answer")
+            self.draft = carried(message["content"], "draft")
             self._reply = message["content"]
         elif channel == "iopub" and message["msg_type"] == "status":
             self._idle = message["content"].get("execution_state") == "idle"
@@ -98,18 +101,22 @@ class Cell:
         seconds = time.monotonic() - self._started
         reply = self._reply or {}
         names = tuple(name for name in reply.get("names", ()) if isinstance(name, str) and name.isidentifier())
+        status, reason = self._outcome(death, final=final)
+        return CellResult(status, reason, seconds, names, self.draft)
+
+    def _outcome(self, death: str, *, final: bool) -> tuple[CellStatus, str]:
+        """Return how it ended, and why."""
         if final:
-            return CellResult("final", seconds=seconds, names=names)
+            return "final", ""
         if self._reply is None:
-            return CellResult("died", death, seconds)
+            return "died", death
         if self.stopped_by == "timeout":
-            reason = f"the cell was interrupted at {self.limit}; its variables are kept"
-            return CellResult("timeout", reason, seconds, names)
+            return "timeout", f"the cell was interrupted at {self.limit}; its variables are kept"
         if self.stopped_by == "interrupted":
-            return CellResult("interrupted", "the cell was interrupted", seconds, names)
-        if reply.get("status") != "ok":
-            return CellResult("error", str(reply.get("ename", ""))[:200], seconds, names)
-        return CellResult("ok", seconds=seconds, names=names)
+            return "interrupted", "the cell was interrupted"
+        if self._reply.get("status") != "ok":
+            return "error", str(self._reply.get("ename", ""))[:200]
+        return "ok", ""
 
 
 def _ignore(_output: Output) -> None:

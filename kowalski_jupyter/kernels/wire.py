@@ -51,21 +51,21 @@ def value_of(header: Mapping[str, Any], data: bytes) -> Value:
     return Value(kind, valid(type_name[:200]), valid(text[:20_001]), data)
 
 
-def answer_of(content: Mapping[str, Any]) -> Value | None:
-    """Return the answer that comes with a cell's end, its data in Base64; None if there is none.
+def carried(content: Mapping[str, Any], name: str) -> Value | None:
+    """Return the value that comes with a cell's end under a name, its data in Base64; None if there is none.
 
     Raises:
         BadRequestError: it is not one.
     """
-    header = content.get("answer")
+    header = content.get(name)
     if header is None:
         return None
     if not isinstance(header, dict):
-        raise BadRequestError("an answer must be an object")
+        raise BadRequestError(f"`{name}` must be an object")
     try:
         data = base64.b64decode(field(header, "data", str), validate=True)
     except ValueError:
-        raise BadRequestError("an answer's data must be Base64") from None
+        raise BadRequestError(f"the data of `{name}` must be Base64") from None
     return value_of(header, data)
 
 

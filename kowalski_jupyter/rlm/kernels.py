@@ -94,6 +94,11 @@ class RunKernels:
                 await heir.recall(past_cells(self._events, died=result.reason))
         return result
 
+    async def ask_last(self, code: str) -> None:
+        """Run a last cell in the kernel for Python, if there is one: no other takes the place of one that dies."""
+        if (kernel := self._running.get(MAIN)) is not None:
+            await kernel.execute(code, lambda _: None)
+
     @property
     def mounts(self) -> Sequence[str]:
         """Where code finds what the user has mounted for this run: the same places in every language."""

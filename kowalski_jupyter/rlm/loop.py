@@ -48,7 +48,9 @@ class Loop:
         emit: takes the events.
 
     Attributes:
-        last_output: what the last cell that ended well has shown: the best there is when a limit ends the run.
+        draft: what the code had in ``answer["content"]`` when a cell last ended: the best there is when a limit ends
+            the run and its kernel cannot be asked.
+        last_output: what the last cell that ended well has shown: the best there is without a draft.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Loop:
         calls: RunCalls,
         emit: Callable[[ev.Event], None],
     ) -> None:
+        self.draft: Value | None = None
         self.last_output = ""
         self._question = question
         self._settings = settings
@@ -217,6 +220,7 @@ class Loop:
 
         result = await self._kernels.execute(block.language, block.code, on_output)
         record.result = result
+        self.draft = result.draft or self.draft
         self._emit(ev.CellFinished(cell, result.status, result.reason, result.seconds))
         if block.language == MAIN:
             self._names = self._data_names if result.status == "died" else result.names or self._names

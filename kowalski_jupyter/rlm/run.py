@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile,
 from kowalski_jupyter.rlm.course import COURSE, Course
 from kowalski_jupyter.rlm.direct import ask_directly
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
-from kowalski_jupyter.rlm.kernels import MAIN, RunKernels
+from kowalski_jupyter.rlm.kernels import RunKernels
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.rlm.loop import Loop
 from kowalski_jupyter.rlm.settings import RunSettings
@@ -34,10 +35,12 @@ _QUESTION_CHARS = 4000
 
 _HEARD_SECONDS = 0.003
 
-_BEST_SECONDS = 2.0
-_BEST = (
-    'FINAL(answer["content"] if isinstance(globals().get("answer"), dict) and answer.get("content") is not None else _)'
+_BEST_SECONDS = 0.25
+"""How long a kernel may take to give what it has: one that is busy within a library's code does not hear at all."""
+_DRAFT = (
+    'if isinstance(globals().get("answer"), dict) and answer.get("content") is not None: FINAL(answer["content"])\n'
 )
+_BEST = f"{_DRAFT}FINAL(_)"
 """Gives what a run has when a limit ends it: the draft of its answer, else the last value that it has shown."""
 
 
@@ -215,11 +218,13 @@ class Run:
         if self._kernels is None or self._loop is None or self._calls is None:
             return
         self._calls.stop()
-        try:
+        draft = self._loop.draft
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_BEST_SECONDS):
-                await self._kernels.execute(MAIN, _BEST, lambda _: None)
-        except TimeoutError:
-            pass
+                await self._kernels.ask_last(_DRAFT if draft else _BEST)
+        if self._calls.answer is None and draft is not None:
+            with contextlib.suppress(SubcallError):
+                await self._calls.final(draft)
         best = self._calls.answer
         if best is None and self._loop.last_output and self._schema is None:
             best = text_value(self._loop.last_output)

@@ -15,6 +15,7 @@ from kowalski_jupyter.kernels import calls as calls_module
 from kowalski_jupyter.kernels.base import FUNCTIONS, Function, Value
 from kowalski_jupyter.kernels.calls import CallServer
 from kowalski_jupyter.kernels.prelude.calls import Calls, QueryError, Request
+from kowalski_jupyter.kernels.values import decode_answer
 
 from .support import FakeRun, opened, until
 
@@ -162,6 +163,35 @@ def test_a_run_that_ends_in_the_middle_of_a_query_is_told_of(tmp_path: Path) -> 
         async with await asyncio.start_unix_server(hang_up, path):
             with pytest.raises(QueryError, match="cannot be reached: it has ended"):
                 await asyncio.to_thread(Calls(path, "").call, Request("llm_query"))
+
+    asyncio.run(scenario())
+
+
+def test_a_draft_goes_with_the_end_of_the_cell_that_changes_it(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root) as session:
+            cells = {
+                "answer['content'] = found = ['a']": ["a"],
+                "found": None,
+                "found.append('b')\n1 / 0": ["a", "b"],
+                "answer['content'] = object()": None,
+                "answer['content'] = 'x' * 1_000_000": None,
+                "answer['content'] = [['y'] * 1_000] * 100": None,
+                "answer['content'] = type('Odd', (list,), {'__repr__': lambda self: exit()})([1])": None,
+                "answer = 5": None,
+                "answer = {'content': (1, 2)}": (1, 2),
+            }
+            for code, value in cells.items():
+                draft = (await session(code)).draft
+                assert (draft and decode_answer(draft.kind, draft.data)) == value, code
+
+    asyncio.run(scenario())
+
+
+def test_data_called_answer_is_no_draft(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root, {"answer": {"content": 5}}) as session:
+            assert (await session("1")).draft is None
 
     asyncio.run(scenario())
 

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.chat.prompts import opening
 from kowalski_jupyter.rlm.trace import Trace
@@ -158,6 +160,33 @@ def test_a_limit_of_turns_keeps_the_draft_of_the_answer(open_desk: Open) -> None
 
     assert "turns is reached (2)" in outcome.document["error"]
     assert value == {"so far": 3}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import os\nos._exit(1)", "while True:\n    try:\n        while True: pass\n    except BaseException: pass"],
+    ids=["it has died", "it does not stop"],
+)
+@pytest.mark.parametrize("schema", [None, {"type": "string"}])
+def test_a_limit_keeps_the_draft_of_a_kernel_that_cannot_be_asked(
+    open_desk: Open, code: str, schema: dict[str, Any] | None
+) -> None:
+    root = [block("answer['content'] = 'so far'\n1"), block(code), block("print('other')")]
+    with ScriptedServer(by_kind(root, str.upper)) as server:
+        desk = open_desk(server)
+        outcome = desk.ask("What?", {"notes": NOTES}, max_turns=3, timeout=3.0, schema=schema)
+
+    assert outcome.document["answer"]["text"] == "so far"
+    assert desk.client.answer(outcome.run) == "so far"
+
+
+def test_a_draft_that_does_not_fulfil_the_schema_is_no_answer(open_desk: Open) -> None:
+    root = [block("answer['content'] = 'so far'"), block("import os\nos._exit(1)")]
+    with ScriptedServer(by_kind(root, str.upper)) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES}, max_turns=2, schema={"type": "integer"})
+
+    assert outcome.document["answer"] is None
+    assert "kept" not in outcome.document["error"]
 
 
 def test_failures_in_a_row_end_a_run(open_desk: Open) -> None:

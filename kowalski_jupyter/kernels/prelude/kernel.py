@@ -167,6 +167,7 @@ class RunKernel(IPythonKernel):
             "outputs": last_outputs,
             "published": published,
             "answer": self._namespace.take_answer() if self._namespace else None,
+            "draft": self._namespace.take_draft() if self._namespace else None,
         }
 
     async def _run(self, code: str) -> BaseException | None:

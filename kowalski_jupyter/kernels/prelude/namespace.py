@@ -27,7 +27,9 @@ from .search import search
 from .sharing import sharing
 
 _SMALL = 64 << 10
-"""Bytes of an answer that no run refuses unless it checks answers."""
+"""Bytes of an answer that no run refuses unless it checks answers, and of a draft that goes with the cell's end."""
+_LARGE = 8 * _SMALL
+"""Bytes that an object takes whose encoding is not small: it is not tried."""
 _NEEDED = frozenset({"FINAL", "FINAL_VAR"})
 
 
@@ -50,6 +52,9 @@ class Namespace:
         self._names = names
         self._checks_answer = checks_answer
         self._answer: dict[str, str] | None = None
+        self._draft: Any = None
+        self._draft_stays = False
+        self._drafted = b""
         self._process = os.getpid()
         self._calls = calls
         self._functions = functions
@@ -154,15 +159,45 @@ class Namespace:
         answer, self._answer = self._answer, None
         return answer
 
+    def take_draft(self) -> dict[str, str] | None:
+        """Return ``answer['content']`` if it is new and small. It goes with the cell's end, as the kernel may not last.
+
+        What cannot change in place is looked at once, and so is what cannot be sent or is too large.
+        """
+        answer = self._names.get("answer")
+        content = answer.get("content") if self._answer_protocol and isinstance(answer, dict) else None
+        if content is None or (content is self._draft and self._draft_stays):
+            return None
+        self._draft, self._draft_stays = content, True
+        try:
+            if sys.getsizeof(content) > _LARGE:
+                return None
+            header, data = _packed(content)
+        except BaseException:  # noqa: BLE001 - code may have put anything there
+            return None
+        if len(data) > _SMALL:
+            return None
+        self._draft_stays = not isinstance(content, list | dict | set)
+        before, self._drafted = self._drafted, data
+        return None if data == before else _with_data(header, data)
+
     def _send(self, value: Any) -> None:
         """Give the run an answer. One that it cannot refuse goes with the cell's end: that saves two wake-ups."""
-        kind, type_name, text, data = encode(value)
+        header, data = _packed(value)
         put_away(value)
-        header = {"kind": kind, "type": type_name, "text": text}
         if self._checks_answer or len(data) > _SMALL or os.getpid() != self._process:
             self._calls.call(Request("final", header, data))
         elif self._answer is None:
-            self._answer = {**header, "data": base64.b64encode(data).decode()}
+            self._answer = _with_data(header, data)
+
+
+def _packed(value: Any) -> tuple[dict[str, str], bytes]:
+    kind, type_name, text, data = encode(value)
+    return {"kind": kind, "type": type_name, "text": text}, data
+
+
+def _with_data(header: dict[str, str], data: bytes) -> dict[str, str]:
+    return {**header, "data": base64.b64encode(data).decode()}
 
 
 def _quiet_when_finished(hook: Any) -> Any:
