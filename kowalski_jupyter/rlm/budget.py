@@ -15,7 +15,15 @@ _SUBCALLS_PER_PLACE = 100
 
 
 class LimitReachedError(Exception):
-    """A limit of the run is reached. The message says which and how to allow more."""
+    """A limit of the run is reached. The message says which and how to allow more.
+
+    Attributes:
+        which: the limit, in words for whoever cannot allow more.
+    """
+
+    def __init__(self, what: str, most: float, how: str) -> None:
+        super().__init__(f"No answer: the limit of {what} is reached ({most:,.10g}). {how}")
+        self.which = f"{what} ({most:,.10g})"
 
 
 class SubcallsRefusedError(Exception):
@@ -222,5 +230,4 @@ class Budget:
     def _error(self, name: str) -> LimitReachedError:
         what, option = _COUNTED[name]
         how = f"`{self._again} {option}` allows more." if option else "Ask for less at once, or use a larger model."
-        limit = f"{getattr(self._limits, name):,.10g}"
-        return LimitReachedError(f"No answer: the limit of {what} is reached ({limit}). {how}")
+        return LimitReachedError(what, getattr(self._limits, name), how)

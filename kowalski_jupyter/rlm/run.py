@@ -33,6 +33,9 @@ from kowalski_jupyter.rlm.tree import Resources, Tree
 _QUESTION_CHARS = 4000
 """Of a child run's question in its chat: the whole is in its data, or is not worth a window."""
 
+_BEST_CHARS = 1000
+"""Of what a child run had at its limit, for its parent's code."""
+
 _HEARD_SECONDS = 0.003
 
 _BEST_SECONDS = 0.25
@@ -114,6 +117,7 @@ class Run:
         self._loop: Loop | None = None
         self._calls: RunCalls | None = None
         self._work: asyncio.Task[Value] | None = None
+        self._reached = ""
         self._emit = log.append
         self._tree = parent.tree if parent else self._new_tree(resources, memo or RunMemo())
         self.steering = Steering(self._emit, self._tree.budget.raise_limits)
@@ -150,6 +154,7 @@ class Run:
             raise
         except LimitReachedError as limit:
             await self._give_best()
+            self._reached = limit.which
             error = f"{limit} The best answer so far is kept." if self.partial else str(limit)
         except Exception as failure:
             self.model_lost = isinstance(failure, ModelUnreachableError)
@@ -192,6 +197,15 @@ class Run:
     def has_work(self) -> bool:
         """Whether there is something for code to work on. Else the question goes to the model as it is."""
         return bool(self.data) or self.settings.access != CLOSED
+
+    def failure(self) -> str:
+        """Return why there is no answer, and the best that there was, in words for the code that asked for this run."""
+        if not self._reached:
+            finished = self.log.events[-1]
+            assert isinstance(finished, ev.RunFinished)  # noqa: S101 - `execute` ends with it
+            return finished.error
+        best = f" The best it had, unfinished: {head_and_tail(self.answer.text, _BEST_CHARS)}" if self.answer else ""
+        return f"No answer: the run reached its limit of {self._reached}. Ask for less, or about a smaller part.{best}"
 
     # -- the end by a limit ----------------------------------------------------------------------------
 
@@ -332,9 +346,7 @@ class Run:
         finally:
             resources.discard(item)
         if child.answer is None or child.partial:
-            finished = child.log.events[-1]
-            assert isinstance(finished, ev.RunFinished)  # noqa: S101 - `execute` ends with it
-            raise SubcallError(finished.error)
+            raise SubcallError(child.failure())
         return child.answer
 
 

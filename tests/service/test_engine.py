@@ -235,8 +235,23 @@ def test_a_childs_failure_is_a_value_and_its_calls_count_for_the_whole_tree(open
         outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=2, max_subcalls=3, max_turns=3)
         asked = prompts(server)
 
-    assert "turns is reached (3)" in outcome.value[0]
+    assert "limit of turns (3)" in outcome.value[0]
     assert not asked
+
+
+def test_code_reads_the_best_of_a_child_run_that_reached_its_limit(open_desk: Open) -> None:
+    def script(request: Request) -> str:
+        first = next(m["content"] for m in request.messages[OPENING:] if m["role"] == "user")
+        if "Question: Which?" in first:
+            return block("found = rlm_query_batched(['ask'], [notes])\nFINAL(str(found[0]))")
+        return block("answer['content'] = 'gamma, I think'")
+
+    with ScriptedServer(script) as server:
+        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=2, max_turns=2)
+
+    assert "limit of turns (2)" in outcome.value
+    assert "gamma, I think" in outcome.value
+    assert "--" not in outcome.value
 
 
 def test_without_depth_there_is_nothing_to_ask_and_nothing_is_said_of_it(open_desk: Open) -> None:
