@@ -74,6 +74,7 @@ class Budget:
             settings.max_completion_tokens,
             settings.max_errors,
         )
+        self._asks_models = settings.depth > 0
         self._again = again
         self._on_reached = on_reached
         self._subcalls = 0
@@ -212,9 +213,10 @@ class Budget:
             )
             if limit is not None
         ]
+        calls = [f"{limits.max_subcalls - self._subcalls:,.0f} model calls"] if self._asks_models else []
         parts = [
             f"{self.turns_left(turn)} turns",
-            f"{limits.max_subcalls - self._subcalls:,.0f} model calls",
+            *calls,
             *tokens,
             f"{max(0.0, limits.max_seconds - self.seconds):.0f} s",
         ]

@@ -105,5 +105,5 @@ class ModelRack:
         model = await self._find(settings, report)
         if isinstance(model, ReadsAhead):
             profile = choose_profile(model.name, model.context_tokens)
-            await model.read_ahead(opening(profile.name, ("llm_query", "helpers")), report)
+            await model.read_ahead(opening(profile.name), report)
         return model

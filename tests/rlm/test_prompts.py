@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
@@ -42,12 +44,19 @@ def test_an_opening_begins_with_the_rules_and_alternates(profile: str) -> None:
     assert all("{" not in line[:1] for line in system.content.splitlines())
 
 
-@pytest.mark.parametrize("profile", ["large_coder", "reasoning"])
-def test_functions_that_a_run_does_not_have_are_not_spoken_of(profile: str) -> None:
-    said = opening(profile, ("helpers",))[0].content
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("others", [(), ("languages", "rust", "java", "javascript", "bash")])
+def test_functions_that_a_run_does_not_have_are_not_spoken_of(profile: str, others: tuple[str, ...]) -> None:
+    alone = str(opening(profile, ("helpers", *others)))
+    flat = str(opening(profile, ("helpers", "llm_query", *others)))
 
-    assert "llm_query" not in said
-    assert "rlm_query" not in said
+    assert not re.findall(r"\w+_query\w*|.{20}\bmodels?\b", alone)
+    assert "llm_query" in flat
+    assert "rlm_query" not in flat
+
+
+@pytest.mark.parametrize("profile", ["large_coder", "reasoning"])
+def test_child_runs_are_spoken_of_where_there_are_some(profile: str) -> None:
     assert "rlm_query" in opening(profile, ("llm_query", "rlm_query"))[0].content
 
 
@@ -55,6 +64,13 @@ def test_a_users_file_may_be_one_system_prompt() -> None:
     [message] = read_opening("Answer with FINAL(value).\n{rlm_query} You may use rlm_query.\n", ("llm_query",))
 
     assert (message.role, message.content) == ("system", "Answer with FINAL(value).")
+
+
+def test_a_users_file_may_say_what_a_run_lacks_and_keep_messages_for_some_runs() -> None:
+    text = "## system\nRules.\n{!rlm_query} No {children}.\n{bash} {!java} Bash.\n\n## user {rlm_query}\nHello?\n"
+
+    assert [message.content for message in read_opening(text, ("bash",))] == ["Rules.\nNo {children}.\nBash."]
+    assert [message.content for message in read_opening(text, ("rlm_query", "bash", "java"))] == ["Rules.", "Hello?"]
 
 
 @pytest.mark.parametrize(

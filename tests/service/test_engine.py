@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.rlm import events as ev
-from kowalski_jupyter.rlm.chat.prompts import opening
+from kowalski_jupyter.rlm.chat.prompts import PROFILES, opening
 from kowalski_jupyter.rlm.trace import Trace
 from tests.service.conftest import Desk
 from tests.support.scripted_server import Reply, Request, ScriptedServer
@@ -254,14 +255,25 @@ def test_code_reads_the_best_of_a_child_run_that_reached_its_limit(open_desk: Op
     assert "--" not in outcome.value
 
 
-def test_without_depth_there_is_nothing_to_ask_and_nothing_is_said_of_it(open_desk: Open) -> None:
-    root = [block("FINAL([name for name in ('llm_query', 'rlm_query', 'map_query') if name in globals()])")]
-    with ScriptedServer(root) as server:
-        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=0, profile="large_coder")
-        said = server.requests[0].last("system")
+@pytest.mark.parametrize("profile", PROFILES)
+def test_without_depth_there_is_nothing_to_ask_and_nothing_is_said_of_it(open_desk: Open, profile: str) -> None:
+    last = block("FINAL([name for name in ('llm_query', 'rlm_query', 'map_query') if name in globals()])")
+    with ScriptedServer([block("1"), "I think.", block("1 / 0"), last]) as server:
+        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=0, profile=profile)
+        said = [message["content"] for request in server.requests for message in request.messages]
 
     assert outcome.value == []
-    assert "llm_query" not in said
+    assert not [text for text in said if re.search(r"_query|_reduce|\bmodels?\b", text)]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_child_runs_are_not_spoken_of_where_there_are_none(open_desk: Open, profile: str) -> None:
+    with ScriptedServer([block("1"), block("FINAL(1)")]) as server:
+        open_desk(server).ask("Which?", {"notes": NOTES}, profile=profile)
+        said = str([request.messages for request in server.requests])
+
+    assert "llm_query" in said
+    assert "rlm_query" not in said
 
 
 def test_an_answer_that_does_not_fulfil_the_schema_goes_back_to_the_model(open_desk: Open) -> None:

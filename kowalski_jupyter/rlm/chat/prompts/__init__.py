@@ -14,9 +14,9 @@ from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.models.base import Message, Role
 from kowalski_jupyter.rlm.text import one_line
 
-_ROLE = re.compile(r"^## (system|user|assistant)[ \t]*\n", re.MULTILINE | re.IGNORECASE)
+_ROLE = re.compile(r"^## (system|user|assistant)(?:[ \t]+\{(!?\w+)\})?[ \t]*\n", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"\A\s*<!--.*?-->", re.DOTALL)
-_ONLY_WITH = re.compile(r"^\{(\w+)\} (.*\n)", re.MULTILINE)
+_ONLY_WITH = re.compile(r"^((?:\{!?\w+\} )+)(.*\n)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,13 @@ def fit(profile: Profile, window: int | None) -> Profile:
     return dataclasses.replace(profile, reply_tokens=reply_tokens, output_chars=output_chars)
 
 
-def opening(profile: str = "small_coder", functions: Collection[str] = ()) -> tuple[Message, ...]:
+def opening(profile: str = "small_coder", functions: Collection[str] = ("llm_query", "helpers")) -> tuple[Message, ...]:
     """Return the messages that every chat starts with: the system prompt and a few short runs as examples.
 
     Args:
         profile: a kind of models; the messages are in the file of that name beside this one.
-        functions: the groups of functions that the run's code has; lines about others are left out.
+        functions: the groups of functions that the run's code has, or those of a run as it comes; what is about others
+            is left out.
     """
     return read_opening(_file(profile), functions)
 
@@ -93,14 +94,15 @@ def read_opening(text: str, functions: Collection[str] = ()) -> tuple[Message, .
 
     A line ``## system``, ``## user`` or ``## assistant``, in any case, starts a message of that role; a file without
     any is one system prompt. A line that begins with ``{rlm_query}`` or another group of functions stays only if the
-    run has it. A comment in ``<!-- -->`` at the top is for people.
+    run has it, one with ``{!rlm_query}`` only if it does not, and so does a message whose first line ends with that.
+    A comment in ``<!-- -->`` at the top is for people.
 
     Raises:
         ValueError: there is no text, or something stands before the first role.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows' editors write it
     text = _COMMENT.sub("", text).strip() + "\n"
-    text = _ONLY_WITH.sub(lambda line: line[2] if line[1] in functions else "", text)
+    text = _ONLY_WITH.sub(lambda line: line[2] if _holds(line[1], functions) else "", text)
     before, *parts = _ROLE.split(text)
     if not parts and before.strip():
         return (Message("system", before.strip()),)
@@ -111,8 +113,17 @@ def read_opening(text: str, functions: Collection[str] = ()) -> tuple[Message, .
         raise ValueError(
             f"A prompt has text ({start}) before its first line like ## {parts[0]}. Put ## system above it."
         )
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return tuple(Message(cast("Role", role.lower()), content.strip()) for role, content in pairs)
+    messages = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    return tuple(
+        Message(cast("Role", role.lower()), content.strip())
+        for role, condition, content in messages
+        if _holds(condition or "", functions)
+    )
+
+
+def _holds(conditions: str, functions: Collection[str]) -> bool:
+    """Whether a run with those functions has each group that is named, and none that is named with a ``!``."""
+    return all((name in functions) != bool(no) for no, name in re.findall(r"(!?)(\w+)", conditions))
 
 
 def first_message(question: str, data: Sequence[DataItem], mounts: Sequence[str] = (), *, net: bool = False) -> str:
