@@ -91,9 +91,8 @@ class Loop:
         self._stuck = 0
         self._errors = 0
         self._rich_room = _RICH
-        self._history = History(
-            [*opening, Message("user", first_message(question, data, kernels.mounts, net="net" in settings.allow))]
-        )
+        first = first_message(question, data, kernels.mounts, net="net" in settings.allow)
+        self._history = History([*opening, Message("user", first)])
 
     async def run(self) -> Value:
         """Go round until there is an answer.
@@ -250,22 +249,23 @@ class Loop:
         if not turns_left:
             return
         notes = self._steering.take_notes()
-        if again and failed and not notes:
+        if again and failed and turns_left > 1 and not notes:
             self._history.forget_last()
             self._emit(ev.Notice("The model repeated a block that had failed; it is asked anew, sampled more freely."))
             return
+        left = self._budget.left(turn)
         if cells:
             said = feedback.after_cells(
                 cells,
                 question=self._question,
                 turns_left=turns_left,
-                left=self._budget.left(turn),
+                left=left,
                 limit=self._output_chars,
                 again=again,
                 more=len(reply.blocks) > len(cells),
             )
         else:
-            said = feedback.after_trouble(reply, turns_left=turns_left)
+            said = feedback.after_trouble(reply, turns_left=turns_left, left=left)
         said = feedback.with_notes(said, notes)
         self._emit(ev.Feedback(turn, said, trouble=not cells))
         images = feedback.pictures(cells) if self._sees else ()

@@ -128,6 +128,24 @@ def test_the_model_is_told_what_is_left(open_desk: Open) -> None:
     assert "Left: 4 turns, 7 model calls" in told
 
 
+def test_the_model_is_told_what_is_left_after_each_kind_of_reply(open_desk: Open) -> None:
+    replies = ["I think.", "", block("1"), block("1 / 0"), "```sql\nselect 1\n```", "FINAL()", "Still thinking."]
+    with ScriptedServer(replies) as server:
+        open_desk(server).ask("What?", {"notes": NOTES}, max_turns=len(replies) + 1)
+        told = [request.last("user") for request in server.requests[1:]]
+
+    left = [next(line for line in text.splitlines() if line.startswith("Left: ")) for text in told]
+    assert [line.split()[1] for line in left] == ["7", "6", "5", "4", "3", "2", "1"]
+    assert "last turn" in told[-1]
+
+
+def test_a_block_that_fails_again_is_told_that_only_one_turn_is_left(open_desk: Open) -> None:
+    with ScriptedServer([block("1 / 0")]) as server:
+        open_desk(server).ask("What?", {"notes": NOTES}, max_turns=3)
+
+    assert "last turn" in server.requests[-1].last("user")
+
+
 def test_a_limit_of_tokens_stops_the_reply_and_keeps_the_best_answer(open_desk: Open) -> None:
     endless = Reply("word " * 5000, token_delay=0.001)
     with ScriptedServer(by_kind([block("total = 41 + 1\ntotal"), endless], str.upper)) as server:

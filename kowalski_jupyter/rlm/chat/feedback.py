@@ -133,11 +133,17 @@ def with_notes(said: str, notes: Sequence[str]) -> str:
     return "\n\n".join([said, *(f"The user adds: {note}" for note in notes)])
 
 
-def after_trouble(reply: Reply, *, turns_left: int) -> str:
-    """Return the message for a reply that held nothing to run and no answer."""
+def after_trouble(reply: Reply, *, turns_left: int, left: str) -> str:
+    """Return the message for a reply that held nothing to run and no answer.
+
+    Args:
+        reply: the reply.
+        turns_left: replies that the model has left.
+        left: the whole budget that is left, in one line.
+    """
     advice = [_ADVICE[problem.kind].format(detail=problem.detail) for problem in reply.problems]
     said = dict.fromkeys(advice or [_ADVICE[ProblemKind.NO_ACTION]])
-    return "\n".join([*said, _LAST] if turns_left == 1 else said)
+    return "\n\n".join(["\n".join(said), left, *([_LAST] if turns_left == 1 else [])])
 
 
 _FENCE = "Put the code in a block that starts with ```repl and ends with ```."
