@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kowalski_jupyter.kernels.base import DataItem, Output, RichMime, Value
 from kowalski_jupyter.models.base import Message, ModelError, ModelTooLongError, Sampling
@@ -46,6 +47,7 @@ class Loop:
         kernels: run the code; `data` is in them.
         calls: answers the code's sub-calls and takes its answer.
         emit: takes the events.
+        schema: what the answer must fulfil.
 
     Attributes:
         draft: what the code had in ``answer["content"]`` when a cell last ended: the best there is when a limit ends
@@ -67,6 +69,7 @@ class Loop:
         kernels: RunKernels,
         calls: RunCalls,
         emit: Callable[[ev.Event], None],
+        schema: Mapping[str, Any] | None,
     ) -> None:
         self.draft: Value | None = None
         self.last_output = ""
@@ -91,7 +94,7 @@ class Loop:
         self._stuck = 0
         self._errors = 0
         self._rich_room = _RICH
-        first = first_message(question, data, kernels.mounts, net="net" in settings.allow)
+        first = first_message(question, data, kernels.mounts, net="net" in settings.allow, schema=schema)
         self._history = History([*opening, Message("user", first)])
 
     async def run(self) -> Value:

@@ -312,6 +312,7 @@ class Run:
             kernels=kernels,
             calls=calls,
             emit=self._emit,
+            schema=self._schema,
         )
         return await self._loop.run()
 

@@ -305,6 +305,17 @@ def test_an_answer_that_does_not_fulfil_the_schema_goes_back_to_the_model(open_d
     assert "'one' is not of type 'integer'" in told
 
 
+def test_a_schema_is_told_before_the_first_reply(open_desk: Open) -> None:
+    schema = {"type": "object", "properties": {"sender_name": {"type": "string"}}, "required": ["sender_name"]}
+    with ScriptedServer([block("FINAL({'sender_name': 'x'})")]) as server:
+        outcome = open_desk(server).ask("Who?", {"notes": NOTES}, schema=schema)
+        told = server.requests[0].last("user")
+
+    assert '"required":["sender_name"]' in told
+    assert told.index("Who?") < told.index("sender_name") < told.index("Reply with")
+    assert outcome.document["usage"]["turns"] == 1
+
+
 def test_a_direct_answer_fulfils_the_schema_too(open_desk: Open) -> None:
     schema = {"type": "object", "required": ["year"]}
     with ScriptedServer(["1891, I think.", '{"month": 5}', '{"year": 1891}']) as server:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.resources
+import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.models.base import Message, Role
-from kowalski_jupyter.rlm.text import one_line
+from kowalski_jupyter.rlm.text import head_and_tail, one_line
 
 _ROLE = re.compile(r"^## (system|user|assistant)(?:[ \t]+\{(!?\w+)\})?[ \t]*\n", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"\A\s*<!--.*?-->", re.DOTALL)
 _ONLY_WITH = re.compile(r"^((?:\{!?\w+\} )+)(.*\n)", re.MULTILINE)
+
+_SCHEMA_CHARS = 2000
+"""Of a schema in the chat. What `FINAL` refuses is told with the place, so the rest is found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,14 @@ def _holds(conditions: str, functions: Collection[str]) -> bool:
     return all((name in functions) != bool(no) for no, name in re.findall(r"(!?)(\w+)", conditions))
 
 
-def first_message(question: str, data: Sequence[DataItem], mounts: Sequence[str] = (), *, net: bool = False) -> str:
+def first_message(
+    question: str,
+    data: Sequence[DataItem],
+    mounts: Sequence[str] = (),
+    *,
+    net: bool = False,
+    schema: Mapping[str, Any] | None = None,
+) -> str:
     """Return the question with a description of the data, which itself stays out of the window.
 
     It ends by asking for code: a small model that reads the question last answers it out of the preview.
@@ -136,12 +147,18 @@ def first_message(question: str, data: Sequence[DataItem], mounts: Sequence[str]
         data: what the code finds as variables.
         mounts: paths at which it finds further files and folders of the user's.
         net: whether it may use the network.
+        schema: a JSON Schema that the answer must fulfil.
     """
     names = " and ".join(f"`{name}`" for name in [*(item.name for item in data), *mounts])
     reach = [f"Code can read the user's files at {', '.join(f'`{path}`' for path in mounts)}."] if mounts else []
     reach += ["Code can use the internet."] if net else []
-    ask = f"Question: {question}\nReply with one ```repl block{f' that works on {names}' if names else ''}."
+    form = f"FINAL takes JSON that fulfils this schema: {_compact(schema)}\n" if schema is not None else ""
+    ask = f"Question: {question}\n{form}Reply with one ```repl block{f' that works on {names}' if names else ''}."
     return "\n\n".join([*map(_describe, data), *reach, ask])
+
+
+def _compact(schema: Mapping[str, Any]) -> str:
+    return head_and_tail(json.dumps(schema, ensure_ascii=False, separators=(",", ":")), _SCHEMA_CHARS)
 
 
 @functools.cache
