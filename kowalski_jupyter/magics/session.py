@@ -64,7 +64,7 @@ class Session:
                 interrupt._render_traceback_ = lambda: [f"KeyboardInterrupt: {interrupted}"]  # type: ignore[attr-defined]
                 raise
             except RlmError as error:
-                if not output or error.document is None or error.document["answer"] is None:
+                if not output or error.partial is None:
                     raise
                 self.shell.user_ns[output] = error.partial
                 said = f"{error} {output} holds the best that there was."

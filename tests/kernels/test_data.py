@@ -62,6 +62,75 @@ def test_plain_data_both_ways(root: Path) -> None:
     asyncio.run(scenario())
 
 
+ANSWERS = {
+    "pd.NaT": None,
+    "pd.DataFrame({'d': pd.to_datetime(['2026-01-02', None])}).to_dict('records')": [
+        {"d": dt.datetime(2026, 1, 2)},  # noqa: DTZ001 - as pandas gives it
+        {"d": None},
+    ],
+    "{frozenset({1, 2}), frozenset({frozenset()})}": {frozenset({1, 2}), frozenset({frozenset()})},
+    "{frozenset({1}): 'x', (frozenset({2}), 3): 'y'}": {frozenset({1}): "x", (frozenset({2}), 3): "y"},
+    "[np.ma.array([1, 2], mask=[0, 1]), np.array(['2026-01-02'], 'M8[ns]')]": [
+        [1, None],
+        [dt.datetime(2026, 1, 2)],  # noqa: DTZ001 - as NumPy gives it
+    ],
+    "{'a': pl.Series([1, 2]), 'b': pd.Series([3])}": {"a": [1, 2], "b": [3]},
+    "10**5000": 10**5000,
+    "[10**5000]": [10**5000],
+}
+
+
+def test_answers_come_back_as_they_were(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root, {"found": [1]}) as session:
+            assert (await session("import numpy as np, pandas as pd, polars as pl")).status == "ok"
+            code = f"FINAL([{', '.join(ANSWERS)}])"
+            assert (await session(code)).status == "final", session.text()
+            assert session.run.value == list(ANSWERS.values())
+
+    asyncio.run(scenario())
+
+
+def test_an_integer_that_python_does_not_write_out_can_be_the_answer(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root) as session:
+            assert (await session("FINAL(10**5000)")).status == "final", session.text()
+            assert session.run.value == 10**5000
+            assert session.run.answers[0].text.startswith("0x")
+
+    asyncio.run(scenario())
+
+
+REFUSED = {
+    "{'a': pd.DataFrame({'x': [1]})}": (
+        "DataFrame can be sent by itself only, not inside of something. Put its rows there: .to_dict('records')"
+    ),
+    "[pl.DataFrame({'x': [1]})]": "Put its rows there: .to_dicts()",
+    "[pa.table({'x': [1]})]": "Put its rows there: .to_pylist()",
+    "pd.DataFrame({'a': [1, 'x']})": "column a with type object). A list of dicts can: .to_dict('records')",
+    "pd.Series([1, 'a'])": "A list can: .tolist()",
+    "pl.Series([object()])": "A list can: .to_list()",
+    "pl.DataFrame({'a': [object()]})": "A list of dicts can: .to_dicts()",
+    "pd.cut(pd.Series([1, 2, 3]), 2).value_counts()": "such as intervals: .astype(str) makes text of it). A list can:",
+    "pd.DataFrame({'a': pd.cut(pd.Series([1, 2, 3]), 2)})": "such as intervals: .astype(str) makes text of",
+    "np.ma.array([1, 2, 3], mask=[0, 1, 0])": "its mask would be lost. Its .tolist() can",
+    "{range(3): 1}": "unhashable type: 'list'",
+}
+
+
+def test_what_could_not_be_read_again_is_refused_while_code_can_give_something_else(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root) as session:
+            assert (await session("import numpy as np, pandas as pd, polars as pl, pyarrow as pa")).status == "ok"
+            for code, words in REFUSED.items():
+                assert (await session(f"FINAL({code})")).reason == "TypeError", code
+                assert words in session.text("error"), code
+            assert (await session("FINAL('something else')")).status == "final"
+            assert session.run.value == "something else"
+
+    asyncio.run(scenario())
+
+
 TABLES: dict[str, Any] = {
     "frame": pd.DataFrame(
         {"n": [1, 2, 3], "f": [1.5, None, 2], "s": ["a", None, "ü"], "t": pd.to_datetime(["2026", None, "2027"])},

@@ -134,6 +134,8 @@ def test_what_python_shares_is_plain_json(root: Path) -> None:
                 {"city": "Bern", "people": 130},
             ]
             assert json.loads(session.run.shelf["s"].data) == {"1": [2], "d": "2026-01-02"}
+            code = "import pandas; share('m', [pandas.NaT, pandas.NA]); shared('m')"
+            assert await session.value(code) == "[None, None]"
             assert (await session("share('b', b'\\x00\\xff'); shared('b')")).status == "ok"
             assert session.text("result") == "b'\\x00\\xff'"
 

@@ -69,6 +69,7 @@ HOSTILE = {
     "figure without traces": ("plotly", b'{"layout": {}}'),
     "unknown trace": ("plotly", b'{"data": [{"type": "code"}]}'),
     "huge integer": ("json", b"9" * 10_000),
+    "huge fraction": ("json", tagged("fraction", "1e999999999")),
 }
 
 

@@ -53,6 +53,16 @@ def test_the_best_that_there_was_is_bound_and_said(notebook: Run) -> None:
     assert "nearly" in shown(book.cells[3])
 
 
+def test_an_answer_that_cannot_be_read_binds_nothing(notebook: Run) -> None:
+    unreadable = "{'kind': 'numpy', 'type': 'ndarray', 'text': 'array([1])', 'data': 'bm9uZQ=='}"
+    with ScriptedServer([block(f"FINAL.__self__._answer = {unreadable}")]) as server:
+        book = notebook(server, NOTES, "answer = 'mine'\n", "%%rlm notes -o answer\nWhat?", "answer", allow_errors=True)
+
+    assert "The answer (numpy) cannot be read" in error_of(book.cells[3])
+    assert "holds the best" not in error_of(book.cells[3])
+    assert shown(book.cells[4]) == "'mine'"
+
+
 MISTAKES = [
     ("%%rlm notes --schema notes\nWhat?", "not a str"),
     ("%%rlm notes --schema wrong\nWhat?", "Not a JSON Schema"),

@@ -1,8 +1,8 @@
 r"""Turn the data of a `Value` (kernels/base.py) back into a live value.
 
-The one file of this folder that the host uses as well (values.py in kernels/), so it imports the standard
-library only. Whichever side reads, the bytes come from code that nobody vouches for, so they are treated as
-hostile: nothing is unpickled, and sizes are checked before memory is taken. The formats, by kind:
+The host uses this file as well (values.py in kernels/). Whichever side reads, the bytes come from code that nobody
+vouches for, so they are treated as hostile: nothing is unpickled, and sizes are checked before memory is taken. The
+formats, by kind:
 
 =========== ==========================================================================================
 ``json``    JSON in UTF-8 (lone surrogates kept); what it lacks is ``{"$": tag, "v": …}``, see `_TAGS`
@@ -63,6 +63,18 @@ def _untagged(value: Any) -> Any:
     return {key: _untagged(item) for key, item in value.items()}
 
 
+def _hashable(value: Any) -> Any:
+    """Return an item of a set, or a key, as it was: a set in there can only have been a frozen one."""
+    if isinstance(value, tuple):
+        return tuple(_hashable(item) for item in value)
+    return frozenset(value) if isinstance(value, set) else value
+
+
+def _fraction(text: str) -> fractions.Fraction:
+    """Read ``3/4``. Python itself reads ``1e999999999`` too, and takes all memory for it."""
+    return fractions.Fraction(*map(int, text.split("/")))
+
+
 def _float(text: str) -> float:
     value = float(text)
     if math.isfinite(value):
@@ -76,14 +88,14 @@ _TAGS: Mapping[str, Callable[[Any], Any]] = {
     "complex": complex,
     "bytes": bytes.fromhex,
     "tuple": lambda v: tuple(_untagged(item) for item in v),
-    "set": lambda v: {_untagged(item) for item in v},
-    "dict": lambda v: {_untagged(key): _untagged(item) for key, item in v},
+    "set": lambda v: {_hashable(_untagged(item)) for item in v},
+    "dict": lambda v: {_hashable(_untagged(key)): _untagged(item) for key, item in v},
     "timedelta": lambda v: dt.timedelta(*v),
     "datetime": dt.datetime.fromisoformat,
     "date": dt.date.fromisoformat,
     "time": dt.time.fromisoformat,
     "decimal": decimal.Decimal,
-    "fraction": fractions.Fraction,
+    "fraction": _fraction,
     "uuid": uuid.UUID,
 }
 

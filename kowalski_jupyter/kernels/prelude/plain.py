@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from .tagged import is_missing
+
 _DEEPEST = 200
 
 
@@ -67,6 +69,8 @@ def _plain_object(value: Any, depth: int) -> Any:  # noqa: PLR0911 - one per sha
         return {_key(key): plain(item, depth) for key, item in value.items()}
     if isinstance(value, list | tuple | range | AbstractSet):
         return [plain(item, depth) for item in value]
+    if is_missing(value):
+        return None
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, bytes | bytearray | memoryview):

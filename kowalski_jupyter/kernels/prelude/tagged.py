@@ -14,8 +14,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 WHAT_CAN = (
-    "text, bytes, numbers, dates, lists, dicts, sets, tables (pandas, polars, pyarrow), NumPy arrays and, by "
-    "itself, a matplotlib or Plotly figure"
+    "text, bytes, numbers, dates, lists, dicts, sets, NumPy arrays and, by itself, a matplotlib or Plotly figure or a "
+    "table (pandas, polars, pyarrow)"
 )
 _DEEPEST = 200
 _LARGEST = 1 << 63
@@ -53,7 +53,7 @@ _NOT_SIMPLE = object()
 
 
 def _simple(value: Any) -> Any:
-    """Return the JSON of a text, a number or None, and `_NOT_SIMPLE` for anything else."""
+    """Return the JSON of a text, a number or what is missing, and `_NOT_SIMPLE` for anything else."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -62,7 +62,7 @@ def _simple(value: Any) -> Any:
         return int(value) if -_LARGEST <= value < _LARGEST else {"$": "int", "v": hex(value)}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$": "float", "v": repr(float(value))}
-    return _NOT_SIMPLE
+    return None if is_missing(value) else _NOT_SIMPLE
 
 
 _LEAVES: Sequence[tuple[Any, str, Callable[[Any], Any]]] = (
@@ -78,20 +78,47 @@ _LEAVES: Sequence[tuple[Any, str, Callable[[Any], Any]]] = (
 )
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether `value` is one of pandas' signs for what is missing. One of them counts as a datetime."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and (value is pandas.NaT or value is pandas.NA)
+
+
 def _as_python(value: Any) -> Any:
     """Return a library's scalar or array as Python's own."""
-    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
-    if pandas is not None and value is pandas.NA:
-        return None
+    numpy, pandas, polars = (sys.modules.get(name) for name in ("numpy", "pandas", "polars"))
     if pandas is not None and isinstance(value, pandas.Series | pandas.Index):
         return value.tolist()
-    if numpy is not None and isinstance(value, numpy.datetime64 | numpy.timedelta64):
-        item = value.item()  # a bare integer if its unit is finer than Python's microseconds
-        return value.astype(f"{value.dtype.kind}8[us]").item() if isinstance(item, int) else item
-    if numpy is not None and isinstance(value, numpy.ndarray):
-        return value.tolist()
-    if numpy is not None and isinstance(value, numpy.generic) and not isinstance(value.item(), numpy.generic):
-        return value.item()
+    if polars is not None and isinstance(value, polars.Series):
+        return value.to_list()
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        if value.dtype.kind in "mM" and numpy.datetime_data(value.dtype)[0] in _FINER:
+            value = value.astype(f"{value.dtype.kind}8[us]")
+        if not isinstance(item := value.tolist(), numpy.generic):
+            return item
     if isinstance(value, pathlib.PurePath):
         return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be sent. These can: {WHAT_CAN}.")
+    name = type(value).__name__
+    if rows := _rows_of(value):
+        raise TypeError(f"{name} can be sent by itself only, not inside of something. Put its rows there: {rows}")
+    raise TypeError(f"{name} cannot be sent. These can: {WHAT_CAN}.")
+
+
+_FINER = frozenset({"ns", "ps", "fs", "as"})
+"""NumPy's units of time that are finer than Python's microseconds: such a value would become a bare integer."""
+
+_TABLES = (
+    ("pandas", "DataFrame", ".to_dict('records')"),
+    ("polars", "DataFrame", ".to_dicts()"),
+    ("polars", "LazyFrame", ".collect().to_dicts()"),
+    ("pyarrow", "Table", ".to_pylist()"),
+    ("pyarrow", "RecordBatch", ".to_pylist()"),
+)
+
+
+def _rows_of(value: Any) -> str:
+    """Return how code gets the rows of `value` as a list, if it is a table."""
+    for library, kind, rows in _TABLES:
+        if (module := sys.modules.get(library)) and isinstance(value, getattr(module, kind)):
+            return rows
+    return ""
