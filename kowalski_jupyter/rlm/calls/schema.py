@@ -1,7 +1,7 @@
 """Replies and answers that must fulfil a JSON Schema.
 
 A schema may come from code that a model wrote. It is never fetched from anywhere, and its regular expressions, which
-could keep this process busy for ever, are left out (`harmless`).
+could keep this process busy for ever, are told to the model but not checked (`harmless`).
 
 jsonschema is imported when the first schema comes: it takes over a second, and most runs have none.
 """
@@ -21,7 +21,16 @@ _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 _OPENERS = re.compile(r"[\[{]")
 _MOST_TRIES = 50
 _LARGEST = 64 << 10
-_PATTERNS = frozenset({"pattern", "patternProperties", "format"})
+_PATTERNS = frozenset({"pattern", "patternProperties"})
+_NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
+"""What has schemas under names of its author's choice."""
+
+_DATA = frozenset({"const", "enum", "default", "examples", "required", "dependentRequired"})
+_OTHERS = frozenset({"additionalProperties", "unevaluatedProperties"})
+"""What holds for the properties that no pattern names."""
+
+_STRICTER = frozenset({"not", "oneOf", "if"})
+"""What may refuse more where the schemas in it refuse less."""
 
 
 class MismatchError(ValueError):
@@ -50,10 +59,23 @@ def check_schema(schema: object) -> None:
 
 
 def harmless(schema: Any) -> Any:
-    """Return a schema without its regular expressions, for one that nobody vouches for."""
-    if isinstance(schema, Mapping):
-        return {key: harmless(value) for key, value in schema.items() if key not in _PATTERNS}
-    return [harmless(item) for item in schema] if isinstance(schema, list) else schema
+    """Return a schema without its regular expressions, for one that nobody vouches for. It refuses nothing more."""
+    if isinstance(schema, list):
+        return [harmless(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    left_out = _PATTERNS | _OTHERS if "patternProperties" in schema else _PATTERNS
+    checked = {}
+    for key, value in schema.items():
+        if key in left_out:
+            continue
+        if key in _DATA:
+            checked[key] = value
+        elif key in _NAMED and isinstance(value, Mapping):
+            checked[key] = {name: harmless(each) for name, each in value.items()}
+        elif (part := harmless(value)) == value or key not in _STRICTER:
+            checked[key] = part
+    return checked
 
 
 def validate(value: object, schema: Mapping[str, Any]) -> None:
