@@ -163,9 +163,11 @@ class ModelError(Exception):
 
     Attributes:
         reason: what happened in half a line, where it is known better than by the kind of error; else empty.
+        available: the models that can be asked instead, where that is known.
     """
 
     reason = ""
+    available: Sequence[str] = ()
 
 
 class ModelUnreachableError(ModelError):

@@ -101,7 +101,13 @@ def _embedded(settings: ModelSettings) -> Found:
         return Found(name, where, there=False, ready=False, detail=lack, fix=embedded.INSTALL_COMMAND)
     if settings.model not in {None, default.name}:
         return Found(
-            name, where, there=False, ready=False, detail=f"is not {settings.model}", fix="unset KOWALSKI_MODEL"
+            name,
+            where,
+            there=False,
+            ready=False,
+            detail=f"is not {settings.model}",
+            fix="unset KOWALSKI_MODEL",
+            models=(default.name,),
         )
     file = weights.present()
     state = "its file is here" if file else f"its file ({default.size / 1e9:.1f} GB) is fetched on first use"
@@ -109,12 +115,16 @@ def _embedded(settings: ModelSettings) -> Found:
 
 
 def _nothing(found: Sequence[Found], settings: ModelSettings) -> ModelError:
+    error: ModelError
     if settings.url:
         only = found[0]
         kind = ModelRefusedError if only.there else ModelUnreachableError
-        return kind(f"{only.where} cannot be used: {only.detail}. What to do: {only.fix}.")
-    tried = "\n".join(f"- {each.where}: {each.detail}. To change that: {each.fix}" for each in found)
-    return ModelError(
-        "No model was found. Set KOWALSKI_URL to the address of an OpenAI-compatible server, or do one of these:"
-        f"\n{tried}"
-    )
+        error = kind(f"{only.where} cannot be used: {only.detail}. What to do: {only.fix}.")
+    else:
+        tried = "\n".join(f"- {each.where}: {each.detail}. To change that: {each.fix}" for each in found)
+        error = ModelError(
+            "No model was found. Set KOWALSKI_URL to the address of an OpenAI-compatible server, or do one of these:"
+            f"\n{tried}"
+        )
+    error.available = [model for each in found for model in each.models]
+    return error

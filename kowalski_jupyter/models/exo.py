@@ -37,8 +37,10 @@ async def look_for_exo(
         return unready("exo", where, "running, but no model is loaded", place)
     wanted = [each for each in instances if model is None or each.model == model]
     if not wanted:
-        loaded = ", ".join(sorted({each.model for each in instances}))
-        return unready("exo", where, f"{model} is not loaded, but {loaded}", f"set KOWALSKI_MODEL to one of: {loaded}")
+        models = sorted({each.model for each in instances})
+        loaded = ", ".join(models)
+        fix = f"set KOWALSKI_MODEL to one of: {loaded}"
+        return unready("exo", where, f"{model} is not loaded, but {loaded}", fix, models)
     best = wanted[0]
     if not best.ready and not wait:
         return unready("exo", where, f"{best.model} is still being loaded", "wait a little, then run again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,7 @@ class Found:
         detail: its state in words.
         fix: the command that makes it ready; empty if it is.
         offer: what to ask; None also for the embedded model, which is yet to be started.
+        models: the ids of those that can be asked there instead.
     """
 
     name: str
@@ -44,8 +46,9 @@ class Found:
     detail: str
     fix: str = ""
     offer: Offer | None = None
+    models: Sequence[str] = ()
 
 
-def unready(name: str, where: str, detail: str, fix: str) -> Found:
+def unready(name: str, where: str, detail: str, fix: str, models: Sequence[str] = ()) -> Found:
     """Make the `Found` of a server that answers, but has no model to ask."""
-    return Found(name, where, there=True, ready=False, detail=detail, fix=fix)
+    return Found(name, where, there=True, ready=False, detail=detail, fix=fix, models=models)

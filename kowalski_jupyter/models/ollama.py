@@ -39,7 +39,8 @@ async def look_for_ollama(client: httpx.AsyncClient, url: str, model: str | None
     else:
         same = [each["name"] for each in models if each["name"] in {model, f"{model}:latest"}]
         if not same:
-            return unready("Ollama", where, f"it does not have {model}", f"ollama pull {model}")
+            names = [str(each["name"]) for each in models]
+            return unready("Ollama", where, f"it does not have {model}", f"ollama pull {model}", names)
         chosen = same[0]
     served = [each.get("context_length") for each in _entries(running) if each["name"] == chosen]
     context = next((each for each in served if isinstance(each, int) and each > 0), None)

@@ -86,7 +86,7 @@ def _openai(url: str, model: str | None, models: Sequence[dict[str, Any]], props
         return unready("KOWALSKI_URL", where, known, fix)
     if model is not None and names and model not in names:
         return unready(
-            "KOWALSKI_URL", where, f"it does not have {model}", f"set KOWALSKI_MODEL to one of: {_some(names)}"
+            "KOWALSKI_URL", where, f"it does not have {model}", f"set KOWALSKI_MODEL to one of: {_some(names)}", names
         )
     chosen = model or names[0]
     entry = next((each for each in models if each["id"] == chosen), {})

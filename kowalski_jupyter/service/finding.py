@@ -40,16 +40,18 @@ async def find_model_on(router: Router, settings: ModelSettings, report: Report)
         *(_ends_at(router, dataclasses.replace(settings, url=each), report) for each in given), return_exceptions=True
     )
     ends: dict[str, End] = {}
-    refused: list[str] = []
+    refused: list[ModelError] = []
     for each in found:
         if isinstance(each, ModelError):
-            refused.append(str(each))
+            refused.append(each)
         elif isinstance(each, BaseException):
             raise each
         else:
             ends |= {end.key: end for end in each}
     if not ends:
-        raise ModelError("None of the addresses can be used:\n" + "\n".join(f"- {reason}" for reason in refused))
+        error = ModelError("None of the addresses can be used:\n" + "\n".join(f"- {reason}" for reason in refused))
+        error.available = [model for reason in refused for model in reason.available]
+        raise error
     for reason in refused:
         report(f"one of the addresses is not used: {reason}", None, None)
     return Pool(router, list(ends.values()))
