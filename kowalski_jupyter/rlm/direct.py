@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.asking import ask
 from kowalski_jupyter.rlm.budget import Budget
 from kowalski_jupyter.rlm.calls.schema import MismatchError, correction, instruction, read_reply
-from kowalski_jupyter.rlm.calls.subcalls import text_value
+from kowalski_jupyter.rlm.calls.subcalls import json_value, text_value
 from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 
@@ -50,6 +49,5 @@ async def ask_directly(
             emit(ev.Feedback(turn, said, trouble=True))
             messages += [Message("assistant", text), Message("user", said)]
         else:
-            shown = value if isinstance(value, str) else repr(value)
-            return Value("json", type(value).__name__, shown, json.dumps(value).encode())
+            return json_value(value)
     raise AssertionError

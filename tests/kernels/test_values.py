@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kowalski_jupyter.kernels.values import PlotlyFigure, decode_answer
+from kowalski_jupyter.kernels.values import PlotlyFigure, decode_answer, untagged
 
 
 def npy(header: str) -> bytes:
@@ -79,6 +80,12 @@ def test_hostile_answers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="The answer"):
         decode_answer(kind, data)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", [name for name, (kind, _) in HOSTILE.items() if kind == "json"])
+def test_hostile_answers_are_plain_json_or_refused_where_a_schema_is_set(name: str) -> None:
+    with contextlib.suppress(ValueError):
+        json.dumps(untagged(HOSTILE[name][1], strictly=True), allow_nan=False)
 
 
 def test_special_numbers() -> None:

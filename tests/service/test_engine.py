@@ -316,6 +316,53 @@ def test_a_schema_is_told_before_the_first_reply(open_desk: Open) -> None:
     assert outcome.document["usage"]["turns"] == 1
 
 
+FULFILLING = {
+    "(1, 2)": ({"type": "array", "items": {"type": "integer"}}, [1, 2]),
+    "{1}": ({"type": "array"}, [1]),
+    "2**70": ({"type": "integer"}, 2**70),
+    "__import__('datetime').date(2026, 1, 2)": ({"type": "string", "format": "date"}, "2026-01-02"),
+    "__import__('datetime').timedelta(days=-1, hours=1)": ({"type": "string"}, "-23:00:00"),
+    "{1890: 3, (1, 2): 4}": (
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"1890": 3, "[1, 2]": 4},
+    ),
+    "{'$': (1, None)}": ({"type": "object", "properties": {"$": {"type": "array"}}}, {"$": [1, None]}),
+}
+
+
+@pytest.mark.parametrize("code", FULFILLING)
+def test_what_fulfils_a_schema_as_json_is_the_answer_as_json(code: str, open_desk: Open) -> None:
+    schema, value = FULFILLING[code]
+    with ScriptedServer([block(f"FINAL({code})")]) as server:
+        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, schema=schema, max_turns=1)
+
+    assert outcome.value == value
+    assert type(outcome.value) is type(value)
+
+
+NOT_FULFILLING = {
+    "(1, 2)": "[1, 2] is not of type 'object'",
+    "{1, 2}": "[1, 2] is not of type 'object'",
+    "2**70": "1180591620717411303424 is not of type 'object'",
+    "__import__('datetime').date(2026, 1, 2)": "'2026-01-02' is not of type 'object'",
+    "{'a': float('nan')}": "JSON has no form for nan",
+    "{'a': -float('inf')}": "JSON has no form for -inf",
+    "{'a': 1j}": "JSON has no form for complex",
+    "{'a': b'x'}": "JSON has no form for bytes",
+}
+
+
+def test_how_a_value_is_sent_fulfils_no_schema(open_desk: Open) -> None:
+    tried = "\n".join(
+        f"try:\n    FINAL({code})\nexcept QueryError as error:\n    told.append(str(error))" for code in NOT_FULFILLING
+    )
+    with ScriptedServer([block(f"told = []\n{tried}\nFINAL(dict(enumerate(told)))")]) as server:
+        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, schema={"type": "object"}, max_turns=1)
+
+    assert len(outcome.value) == len(NOT_FULFILLING)
+    assert all(words in told for words, told in zip(NOT_FULFILLING.values(), outcome.value.values(), strict=True))
+
+
 def test_a_direct_answer_fulfils_the_schema_too(open_desk: Open) -> None:
     schema = {"type": "object", "required": ["year"]}
     with ScriptedServer(["1891, I think.", '{"month": 5}', '{"year": 1891}']) as server:

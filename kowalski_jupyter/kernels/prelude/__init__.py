@@ -2,5 +2,5 @@
 
 The sandbox binds this folder read-only and starts `__main__.py` by its path, so nothing in here may
 import the rest of the package, and the rest of the package must not import anything from here but
-`decode`, `landlock`, `limits`, `lines` and `messages`, which both sides need.
+`decode`, `encode`, `landlock`, `limits`, `lines`, `messages` and `untagged`, which both sides need.
 """

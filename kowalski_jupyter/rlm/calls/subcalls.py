@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from kowalski_jupyter.kernels.base import Query, Value
+from kowalski_jupyter.kernels.values import encode, untagged
 from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
 from kowalski_jupyter.rlm.budget import Budget
 from kowalski_jupyter.rlm.calls.memo import Memo, memo_key
@@ -123,20 +124,22 @@ class RunCalls:
         return [reply if isinstance(reply, Exception) else text_value(reply) for reply in replies]
 
     async def final(self, answer: Value) -> None:
-        """Take the answer; the first one counts.
+        """Take the answer; the first one counts. Where the user set a schema, it is kept as the JSON that fulfils it.
 
         Raises:
-            SubcallError: it does not fulfil the schema that the user set; the message says where.
+            SubcallError: it does not fulfil the schema; the message says where.
         """
         if self._answer_schema is not None:
             if answer.kind != "json":
                 raise SubcallError(f"The answer must be JSON that fulfils the schema, not {answer.type}.")
             try:
-                validate(json.loads(answer.data), self._answer_schema)
-            except MismatchError as error:
+                value = untagged(answer.data, strictly=True)
+                validate(value, self._answer_schema)
+            except ValueError as error:
                 raise SubcallError(
                     f"The answer does not fulfil the schema: {error}. Mend it and call FINAL again."
                 ) from None
+            answer = json_value(value)
         if self.answer is None:
             self.answer = answer
 
@@ -354,6 +357,11 @@ def _as_prompt(query: Query) -> str:
         decoded = json.loads(value.data)
         text = decoded if isinstance(decoded, str) else value.data.decode("utf-8", "replace")
     return f"{query.question}\n\n{text}"
+
+
+def json_value(value: Any) -> Value:
+    """Return JSON as the value that code in a kernel would have given."""
+    return Value(*encode(value))  # type: ignore[arg-type]  # one of its kinds
 
 
 def text_value(text: str) -> Value:
