@@ -58,7 +58,7 @@ HUNDRED_LINES = "\n".join(f"value_{n} = sum(range({n}))" for n in range(99)) + "
 IDLE_POOL = "python, the whole idle pool"
 _SETTLING = 1.0
 """Seconds after a kernel's start until its memory is looked at."""
-_NO_CALLS = cast("Calls", SimpleNamespace(checks_answer=False))
+_NO_CALLS = cast("Calls", SimpleNamespace(checks_answer=False, starts_runs=False))
 """The run of a cell that asks for nothing."""
 
 

@@ -185,6 +185,11 @@ class Calls(Protocol):
         """Whether `final` may refuse an answer, so that code has to wait for its word."""
         ...
 
+    @property
+    def starts_runs(self) -> bool:
+        """Whether runs of their own answer queries. Else plain prompts do, so that contexts have to come as text."""
+        ...
+
     async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         """Answer one prompt: a text, or the JSON value that ``schema`` asks for.
 

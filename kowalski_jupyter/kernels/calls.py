@@ -90,6 +90,11 @@ class CallServer:
         """See `Calls.checks_answer`."""
         return self._calls.checks_answer
 
+    @property
+    def starts_runs(self) -> bool:
+        """See `Calls.starts_runs`."""
+        return self._calls.starts_runs
+
     async def start(self) -> None:
         """Begin to listen."""
         loop = asyncio.get_running_loop()

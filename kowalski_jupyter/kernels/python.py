@@ -66,6 +66,7 @@ class PythonKernel(ChildKernel):
             "token": self._calls.token,
             "functions": list(functions),
             "checks_answer": self._calls.checks_answer,
+            "starts_runs": self._calls.starts_runs,
             "limits": {"output": self._limits.output, **limits},
         }
         reply = await self._dialogue.ask("load_request", content)

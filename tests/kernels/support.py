@@ -40,6 +40,7 @@ class FakeRun:
     most: int | None = None
     cancelled: int = 0
     checks_answer: bool = False
+    starts_runs: bool = True
 
     async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         self.prompts.append(prompt)

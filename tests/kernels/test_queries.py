@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kowalski_jupyter.kernels.base import FUNCTIONS, Function, Query, Value
+from kowalski_jupyter.kernels.values import decode_answer
 
 from .support import FakeRun, opened, until
 
@@ -194,6 +195,65 @@ def test_contexts_that_are_the_same_are_sent_once(root: Path) -> None:
             assert contexts[0] is not None
             assert all(context is contexts[0] for context in contexts[:7])
             assert contexts[7] is None
+
+    asyncio.run(scenario())
+
+
+WRITTEN_OUT = {
+    "'text'": "text",
+    "'ü'.encode() * 30_000": "ü" * 30_000,
+    "list(range(3))": "[0,1,2]",
+    "{1: 'ü', (1, 2): {3}, '$': None}": '{"1":"ü","[1, 2]":[3],"$":null}',
+    "[datetime.date(2026, 1, 2), 1.5, float('nan'), -float('inf'), 2**70, 1j, b'\\xff', pd.NaT]": (
+        '["2026-01-02",1.5,NaN,-Infinity,1180591620717411303424,"1j","ff",null]'
+    ),
+    "[np.array(['2026-01-02'], 'M8[ns]'), np.float32(2.5)]": '[["2026-01-02T00:00:00"],2.5]',
+    "np.arange(5000)": str(list(range(5000))).replace(" ", ""),
+    "pd.DataFrame({'n': range(3000), 'm': 'x'})": "n,m\n" + "".join(f"{n},x\n" for n in range(3000)),
+    "pd.DataFrame([[1, 2.5], [None, np.inf]], columns=['a', 'a'])": "a,a\n1.0,2.5\n,inf\n",
+    "pd.Series({'a': 1, 'b': 2})": "index,value\na,1\nb,2\n",
+    "pd.cut(pd.Series([1, 2, 9]), 2).value_counts()": 'index,count\n"(0.992, 5.0]",2\n"(5.0, 9.0]",1\n',
+    "pl.DataFrame({'n': range(3000)})": "n\n" + "".join(f"{n}\n" for n in range(3000)),
+    "pl.Series('z', ['x', None])": 'z\nx\n""\n',
+    "pa.table({'a': [1], 'b': ['x,y']})": 'a,b\n1,"x,y"\n',
+}
+
+
+def test_where_no_runs_can_be_started_all_of_a_context_goes_out_as_text(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root, run=FakeRun(starts_runs=False)) as session:
+            assert (
+                await session("import datetime, numpy as np, pandas as pd, polars as pl, pyarrow as pa")
+            ).status == "ok"
+            for code, text in WRITTEN_OUT.items():
+                assert await session.value(f"rlm_query('Which?', {code}) == {text!r}") == "True", code
+            code = "len(await rlm_query_batched_async(['a', 'b'], contexts=[{1, 2}, None]))"
+            assert await session.value(code) == "2"
+            assert [
+                query.context and decode_answer("json", query.context.data) for query in session.run.queries[-2:]
+            ] == [
+                "[1,2]",
+                None,
+            ]
+
+    asyncio.run(scenario())
+
+
+WITHOUT_TEXT = {
+    "import matplotlib.pyplot as plt; rlm_query('a', plt.subplots()[1])": "Give the data that it shows",
+    "import plotly.graph_objects as go; rlm_query('a', go.Figure())": "a figure has none. Give the data that it shows",
+    "rlm_query('a', b'\\xff')": "no UTF-8. Decode them first",
+    "rlm_query('a', [print])": "cannot be sent. These can",
+}
+
+
+def test_what_has_no_text_is_refused_where_no_runs_can_be_started(root: Path) -> None:
+    async def scenario() -> None:
+        async with opened(root, run=FakeRun(starts_runs=False)) as session:
+            for code, words in WITHOUT_TEXT.items():
+                assert (await session(code)).reason == "TypeError", code
+                assert words in session.text("error"), code
+            assert not session.run.queries
 
     asyncio.run(scenario())
 

@@ -225,6 +225,16 @@ def test_a_query_at_the_limit_of_depth_is_a_plain_call(open_desk: Open) -> None:
     assert outcome.value == f"WHICH LETTER?\n\n{NOTES.upper()}".strip()
 
 
+def test_all_of_a_table_reaches_a_plain_call(open_desk: Open) -> None:
+    root = [block("import pandas\nFINAL(len(rlm_query('Which?', pandas.DataFrame({'n': range(3000)}))))")]
+    with ScriptedServer(by_kind(root, str)) as server:
+        outcome = open_desk(server).ask("What?", {"notes": NOTES})
+        (asked,) = prompts(server)
+
+    assert asked == "Which?\n\nn\n" + "".join(f"{n}\n" for n in range(3000))
+    assert outcome.value == len(asked.strip())
+
+
 def test_queries_are_answered_by_child_runs_of_their_own(open_desk: Open) -> None:
     def script(request: Request) -> str:
         first = next(m["content"] for m in request.messages[OPENING:] if m["role"] == "user")

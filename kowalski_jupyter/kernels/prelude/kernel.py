@@ -100,7 +100,7 @@ class RunKernel(IPythonKernel):
     def _warm_up(self) -> Mapping[str, Any]:
         """Do once what a cell and an answer need: in a fork, each page of memory is copied when it is first written."""
         names = self._shell.user_ns
-        names["FINAL"] = Namespace({}, Calls("", ""), (), self._history, checks_answer=False).FINAL
+        names["FINAL"] = Namespace({}, Calls("", ""), (), self._history, checks_answer=False, starts_runs=False).FINAL
         for code in ("print()", "FINAL(0)"):
             reply_to("", _to_its_end(self._execute({"code": code})))
         del names["FINAL"]
@@ -121,6 +121,7 @@ class RunKernel(IPythonKernel):
                 content["functions"],
                 self._history,
                 checks_answer=content["checks_answer"],
+                starts_runs=content["starts_runs"],
             )
             self._namespace.install(values)
             _set_limits(content["limits"])

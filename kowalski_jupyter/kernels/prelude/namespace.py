@@ -48,9 +48,11 @@ class Namespace:
         history: History,
         *,
         checks_answer: bool,
+        starts_runs: bool,
     ) -> None:
         self._names = names
         self._checks_answer = checks_answer
+        self._starts_runs = starts_runs
         self._answer: dict[str, str] | None = None
         self._draft: Any = None
         self._draft_stays = False
@@ -91,7 +93,7 @@ class Namespace:
 
     def _model_functions(self) -> dict[str, Any]:
         """Return what the run allows of the functions that ask models, and of the helpers."""
-        found: dict[str, Any] = query_functions(self._calls, self._functions)
+        found: dict[str, Any] = query_functions(self._calls, self._functions, starts_runs=self._starts_runs)
         if found:
             found["QueryError"] = QueryError
         if "helpers" in self._functions:

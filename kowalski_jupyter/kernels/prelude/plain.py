@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -35,12 +35,21 @@ def as_csv(value: Any) -> str:
     import csv  # noqa: PLC0415 - only here
     import io  # noqa: PLC0415 - only here
 
-    columns, records = frame
+    columns, rows = frame
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([plain(record[column]) for column in columns] for record in records)
+    writer.writerows([_cell(item) for item in row] for row in rows)
     return out.getvalue()
+
+
+def is_table(value: Any) -> bool:
+    """Return whether `as_csv` takes it."""
+    return _table(value) is not None
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, float) and math.isinf(value) else plain(value)
 
 
 def write(text: str) -> None:
@@ -64,7 +73,8 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 def _plain_object(value: Any, depth: int) -> Any:  # noqa: PLR0911 - one per shape of value
     if (frame := _table(value)) is not None:
-        return [plain(record, depth) for record in frame[1]]
+        columns, rows = frame
+        return [{column: plain(item, depth) for column, item in zip(columns, row, strict=True)} for row in rows]
     if isinstance(value, Mapping):
         return {_key(key): plain(item, depth) for key, item in value.items()}
     if isinstance(value, list | tuple | range | AbstractSet):
@@ -86,18 +96,18 @@ def _key(key: Any) -> str:
     return found if isinstance(found, str) else json.dumps(found)
 
 
-def _table(value: Any) -> tuple[list[str], list[dict[str, Any]]] | None:
-    """Return the names of the columns, and the records, if `value` is a table."""
+def _table(value: Any) -> tuple[list[str], Iterable[tuple[Any, ...]]] | None:
+    """Return the names of the columns, and the rows, if `value` is a table."""
     pandas, polars, pyarrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         if value.index.name is not None or not isinstance(value.index, pandas.RangeIndex):
             value = value.reset_index()
         value = value.rename(columns=str)
-        return list(value.columns), value.astype(object).where(value.notna(), None).to_dict("records")
+        return list(value.columns), value.astype(object).where(value.notna(), None).itertuples(index=False, name=None)
     if polars is not None and isinstance(value, polars.LazyFrame):
         value = value.collect()
     if polars is not None and isinstance(value, polars.DataFrame):
-        return value.columns, value.to_dicts()
+        return value.columns, value.iter_rows()
     if pyarrow is not None and isinstance(value, pyarrow.Table | pyarrow.RecordBatch):
-        return list(value.schema.names), value.to_pylist()
+        return list(value.schema.names), zip(*(column.to_pylist() for column in value.columns), strict=True)
     return None

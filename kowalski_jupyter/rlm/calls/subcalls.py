@@ -93,6 +93,11 @@ class RunCalls:
         """See `Calls.checks_answer`."""
         return self._answer_schema is not None
 
+    @property
+    def starts_runs(self) -> bool:
+        """See `Calls.starts_runs`."""
+        return self._start_child is not None
+
     def stop(self) -> None:
         """Cancel what is in flight and refuse everything after. The run calls it before it ends a kernel."""
         self._stopped = True
@@ -348,14 +353,12 @@ def _child_key(query: Query, model: str) -> str:
 
 
 def _as_prompt(query: Query) -> str:
-    """Return a query as one prompt, with its context written out."""
+    """Return a query as one prompt, with its context, which the kernel has written out."""
     if query.context is None:
         return query.question
-    value = query.context
-    text = value.text
-    if value.kind == "json":
-        decoded = json.loads(value.data)
-        text = decoded if isinstance(decoded, str) else value.data.decode("utf-8", "replace")
+    text = json.loads(query.context.data) if query.context.kind == "json" else None
+    if not isinstance(text, str):
+        raise SubcallError("Where no further runs can be started, a context has to be sent as text.")
     return f"{query.question}\n\n{text}"
 
 
