@@ -6,11 +6,13 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kowalski_jupyter.kernels.base import CLOSED, FUNCTIONS, DataItem, Function, KernelError, Query, Value
+from kowalski_jupyter.kernels.pack import PackError
 from kowalski_jupyter.kernels.rich import rich_of
 from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling
 from kowalski_jupyter.rlm import events as ev
@@ -29,6 +31,8 @@ from kowalski_jupyter.rlm.settings import RunSettings
 from kowalski_jupyter.rlm.steering import Steering
 from kowalski_jupyter.rlm.text import head_and_tail
 from kowalski_jupyter.rlm.tree import Resources, Tree
+
+_log = logging.getLogger(__name__)
 
 _QUESTION_CHARS = 4000
 """Of a child run's question in its chat: the whole is in its data, or is not worth a window."""
@@ -327,10 +331,13 @@ class Run:
         A query without a context has its own text for one: code may have put a long text into the question.
 
         Raises:
-            SubcallError: it had no answer.
+            SubcallError: it had no answer, or its context cannot be passed on.
         """
         resources = self._tree.resources
-        item = resources.pack("context", query.context or text_value(query.question))
+        try:
+            item = resources.pack("context", query.context or text_value(query.question))
+        except (PackError, ValueError, OSError) as error:
+            raise SubcallError(f"No run could be started with this context: {error}") from error
         child = Run(
             run_id,
             head_and_tail(query.question, _QUESTION_CHARS),
@@ -344,6 +351,8 @@ class Run:
         )
         try:
             await child.execute()
+        except Exception:  # noqa: BLE001 - a fault of ours, told as that run's end: the others go on
+            _log.exception("Run %s ended by a fault of ours", run_id)
         finally:
             resources.discard(item)
         if child.answer is None or child.partial:

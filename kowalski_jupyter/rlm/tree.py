@@ -22,6 +22,7 @@ class Resources:
         host: which process this is, in words.
         new_log: returns the log of a child run of that id, so that whoever keeps runs keeps it too.
         pack: makes data for a kernel, under a name, out of a value that comes from another.
+            Raises PackError, ValueError or OSError: there can be none of this one.
         discard: removes what `pack` has made.
         keep: keeps the answer of the run of that id; nobody is told of it before.
         open_root: makes a run's root model ready, where that is done in another way: a rerun's knows the record.

@@ -230,9 +230,14 @@ class Starting:
 
     def _pack(self, name: str, value: Value) -> DataItem:
         """Make data for a child run's kernel out of a value from its parent's."""
+        live = decode_answer(value.kind, value.data)
         folder = self.data_root / f"pack-{secrets.token_hex(8)}"
         folder.mkdir(mode=0o700, parents=True)
-        return pack(name, decode_answer(value.kind, value.data), folder)
+        try:
+            return pack(name, live, folder)
+        except BaseException:
+            folder.rmdir()  # `pack` leaves nothing in it
+            raise
 
 
 @contextmanager

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from kowalski_jupyter.kernels.base import Value
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.chat.prompts import PROFILES, opening
+from kowalski_jupyter.rlm.endpoints import Endpoint
+from kowalski_jupyter.rlm.run import Run
 from kowalski_jupyter.rlm.trace import Trace
 from tests.service.conftest import Desk
 from tests.support.scripted_server import Reply, Request, ScriptedServer
@@ -249,6 +252,50 @@ def test_queries_are_answered_by_child_runs_of_their_own(open_desk: Open) -> Non
 
     assert outcome.value == [1, 2, 3]
     assert [event.run for event in started] == [f"{outcome.run}-{number}" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("what", ["matplotlib.pyplot.figure()", "plotly.graph_objects.Figure()"])
+def test_a_context_that_no_run_can_have_costs_the_others_nothing(what: str, open_desk: Open) -> None:
+    def script(request: Request) -> str:
+        first = next(m["content"] for m in request.messages[OPENING:] if m["role"] == "user")
+        if "Question: Which?" in first:
+            return block(
+                f"import {what.rpartition('.')[0]}\nfound = rlm_query_batched(['How long?'] * 2, [{what}, 'abc'])\n"
+                "FINAL([type(found[0]).__name__, str(found[0]), found[1]])"
+            )
+        return block("FINAL(len(context))")
+
+    with ScriptedServer(script) as server:
+        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=2)
+
+    assert outcome.value[::2] == ["QueryError", 3]
+    assert "cannot be passed. These can: text" in outcome.value[1]
+
+
+def test_a_child_run_that_ends_by_a_fault_of_ours_costs_the_others_nothing(
+    open_desk: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(request: Request) -> str:
+        first = next(m["content"] for m in request.messages[OPENING:] if m["role"] == "user")
+        if "Question: Which?" in first:
+            return block(
+                "found = rlm_query_batched(['sound', 'faulty'], [notes] * 2)\nFINAL([str(item) for item in found])"
+            )
+        return block("FINAL(5)")
+
+    run_loop = Run._run_loop
+
+    async def faulty(run: Run, endpoint: Endpoint) -> Value:
+        if run.question == "faulty":
+            raise RuntimeError("nobody thought of this")
+        return await run_loop(run, endpoint)
+
+    monkeypatch.setattr(Run, "_run_loop", faulty)
+    with ScriptedServer(script) as server:
+        outcome = open_desk(server).ask("Which?", {"notes": NOTES}, depth=2)
+
+    assert outcome.value[0] == "5"
+    assert "Unexpected RuntimeError: nobody thought of this" in outcome.value[1]
 
 
 def test_a_childs_failure_is_a_value_and_its_calls_count_for_the_whole_tree(open_desk: Open) -> None:
