@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import SupportsIndex
 
 from kowalski_jupyter.api.asking import Asking
 from kowalski_jupyter.api.batch import MOST_PARALLEL, Task, in_order, read_task, run_all
@@ -43,8 +44,12 @@ class Batches(Asking):
 
         Returns:
             For each task its `Result`, or the `RlmError` that it failed of.
+
+        Raises:
+            ValueError: `max_parallel` or `priorities` is wrong.
+            RlmError: there is no service, or it went away.
         """
-        if not 1 <= max_parallel <= MOST_PARALLEL:
+        if not isinstance(max_parallel, SupportsIndex) or not 1 <= max_parallel <= MOST_PARALLEL:
             raise ValueError(f"max_parallel must be a whole number from 1 to {MOST_PARALLEL}, not {max_parallel!r}.")
         all_tasks = list(tasks)
         order = in_order(len(all_tasks), priorities)

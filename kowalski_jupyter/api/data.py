@@ -19,9 +19,11 @@ def pack_all(data: Mapping[str, Any], data_root: Path) -> tuple[DataItem, ...]:
     """Pack named values into a new folder below `data_root`, which the service removes after the run.
 
     Raises:
-        RlmError: in one line, that a value cannot be passed, or that there is no room for it. Nothing is left
-            behind then.
+        RlmError: in one line, that they have no names, that a value cannot be passed, or that there is no room for it.
+            Nothing is left behind then.
     """
+    if not isinstance(data, Mapping):
+        raise RlmError(f"Give the values by their names, as {{'context': …}}, not as a {type(data).__name__}.")
     if not data:
         return ()
     folder = data_root / f"pack-{secrets.token_hex(8)}"

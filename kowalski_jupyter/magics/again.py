@@ -56,7 +56,7 @@ def replay(session: Session, words: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=a_name)
     given = parser.read(words)
     run = given["run"]
-    data, _ = _as_before(session, run, f"%rlm replay {run}")
+    data, _ = _data_of(session, run, f"%rlm replay {run}")
     session.ask(lambda rlm: rlm.replay(run, data), given["output"])
 
 
@@ -95,6 +95,15 @@ def _edit(session: Session, run: str, turn: int | None, output: str | None, limi
 
 def _as_before(session: Session, run: str, then: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the user's variables that a run was asked about, and the settings that let it be steered as it was."""
+    data, options = _data_of(session, run, then)
+    if not options.get("step"):
+        return data, {}
+    check_can_ask(session.shell, f"Run {run} was started with it: go on where you can type, in a notebook or IPython.")
+    return data, {"step": ask_about}
+
+
+def _data_of(session: Session, run: str, then: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the user's variables that a run was asked about, and its options."""
     started = next((event for event in session.rlm().events(run) if isinstance(event, RunStarted)), None)
     names = [item["name"] for item in started.data] if started else []
     namespace = session.shell.user_ns
@@ -104,8 +113,4 @@ def _as_before(session: Session, run: str, then: str) -> tuple[dict[str, Any], d
             f"Run {run} was asked about {', '.join(names)}, and there is no {' and no '.join(missing)} here. "
             f"Run the cell that defines {'it' if len(missing) == 1 else 'them'}, then {then} again."
         )
-    settings: dict[str, Any] = {}
-    if started and started.options.get("step"):
-        check_can_ask(session.shell)
-        settings["step"] = ask_about
-    return {name: namespace[name] for name in names}, settings
+    return {name: namespace[name] for name in names}, started.options if started else {}

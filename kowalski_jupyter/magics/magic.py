@@ -83,7 +83,7 @@ class RlmMagics(Magics):
             self._session.start(question, values, step=arguments.step or None, **settings)
             return
         if arguments.step:
-            check_can_ask(self.shell)
+            check_can_ask(self.shell, "Leave it out, or add --detach and decide with %rlm step ID run.")
             settings["step"] = ask_about
 
         def ask(rlm: RLM) -> Result:

@@ -8,18 +8,15 @@ from IPython.core.interactiveshell import InteractiveShell
 _END = "."
 
 
-def check_can_ask(shell: InteractiveShell) -> None:
-    """See that there is somebody to ask.
+def check_can_ask(shell: InteractiveShell, instead: str) -> None:
+    """See that there is somebody to ask; `instead` is what the user can do if not.
 
     Raises:
         UsageError: what runs this cell cannot pass input on, as papermill and nbconvert.
     """
     kernel = getattr(shell, "kernel", None)
     if kernel is not None and not kernel._allow_stdin:  # noqa: SLF001 (ipykernel has no other way to ask)
-        raise UsageError(
-            "--step asks before each block, and nobody can be asked here. Leave it out, or add --detach and "
-            "decide with %rlm step ID run."
-        )
+        raise UsageError(f"--step asks before each block, and nobody can be asked here. {instead}")
 
 
 def ask_about(language: str, code: str) -> str | None:

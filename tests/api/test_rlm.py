@@ -346,8 +346,9 @@ def test_a_batch_runs_as_wide_as_asked_and_no_wider(serve: Serve) -> None:
 def test_an_empty_batch_is_empty() -> None:
     with RLM() as rlm:
         assert list(rlm.batch([])) == []
-        with pytest.raises(ValueError, match="max_parallel"):
-            rlm.batch([], max_parallel=0)
+        for width in (0, "2"):
+            with pytest.raises(ValueError, match="max_parallel must be a whole number"):
+                rlm.batch([], max_parallel=width)  # type: ignore[arg-type]
 
 
 def test_tasks_of_higher_priority_are_begun_first(serve: Serve) -> None:
@@ -600,6 +601,8 @@ def test_a_run_is_resumed_branched_replayed_and_exported(serve: Serve) -> None:
             replayed = rlm.replay(resumed.run, {"context": "x"})
             with pytest.raises(RlmError, match="was about context"):
                 rlm.resume(run, {"other": 1}, turn=1)
+            with pytest.raises(RlmError, match="by their names"):
+                rlm.resume(run, ["x"])  # type: ignore[arg-type]
             notebook = json.loads(rlm.export(resumed.run, "notebook"))
             lines = rlm.export(resumed.run, "jsonl").splitlines()
         assert len(server.requests) == count

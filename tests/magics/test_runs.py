@@ -139,6 +139,21 @@ def test_an_interrupted_attach_says_that_the_run_goes_on(notebook: Run) -> None:
     assert "is stopped." in error_of(book.cells[6])
 
 
+def test_a_run_that_asks_goes_on_only_where_somebody_can_be_asked(notebook: Run) -> None:
+    with ScriptedServer([block("a = 1"), block("FINAL(a)")]) as server:
+        book = notebook(
+            server,
+            NOTES,
+            RLM,
+            "%%rlm notes --detach --step\nWhat?",
+            "run = newest()\nasked(run)\nmagic(f'step {run} run')\nasked(run)\nmagic(f'cancel {run}')",
+            "magic(f'resume {run}')",
+            allow_errors=True,
+        )
+
+    assert "where you can type" in error_of(book.cells[5])
+
+
 def test_blocks_are_asked_about_in_the_cell(notebook: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A front end with a keyboard: nbclient, given something that answers."""
     del notebook  # for its environment

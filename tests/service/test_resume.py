@@ -210,12 +210,15 @@ def test_what_cannot_go_on_says_why_and_leaves_no_data(tmp_path: Path) -> None:
         async with service_on(server, tmp_path) as service:
             first = await ask(service)
             direct = await ask(service, {})
+            server.script = lambda _: Reply(status=400)
+            failed = await ask(service)
             for run, data, how, said in (
                 (first.id, NOTES, {}, "has its answer"),
                 (first.id, NOTES, {"turn": 7}, "turns 1 to 2"),
                 (first.id, NOTES, {"reply": "x"}, "which turn"),
                 (first.id, {"other": 1}, {"turn": 1}, "was about notes"),
                 (direct.id, {}, {}, "Ask it again"),
+                (failed.id, NOTES, {"turn": 1}, "has no reply"),
             ):
                 with pytest.raises(BadRequestError, match=said):
                     await resume(service, run, data, **how)  # type: ignore[arg-type]

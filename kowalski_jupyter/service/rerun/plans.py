@@ -87,6 +87,8 @@ def plan_resume(
     settings = _settings(past, config, options)
     if turn is not None:
         turns = last_turn(past.course.replies)
+        if not turns:
+            raise BadRequestError(f"Run {started.run} has no reply, so no turn to go on from. Go on without one.")
         if not 1 <= turn <= turns:
             raise BadRequestError(f"Run {started.run} has the turns 1 to {turns}, not {turn}.")
         past.cut(turn, reply, fresh=settings.fresh)
