@@ -32,7 +32,7 @@ def seconds_to_fold() -> list[float]:
 
 async def _fold(turns: int) -> float:
     model = ScriptedModel(["I looked at all parts."], context_tokens=_TOKENS - 8_000)
-    endpoint = Endpoint(model, Budget(RunSettings(), _never), lambda _: None)
+    endpoint = Endpoint(model, Budget(RunSettings(), "", _never), lambda _: None)
     history = History([Message("system", "rules " * 500)])
     each = 4 * _TOKENS // turns
     for turn in range(turns):

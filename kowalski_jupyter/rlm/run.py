@@ -130,7 +130,7 @@ class Run:
         again = f"%rlm resume {self.id}" if self.has_work else "%%rlm …"
         budget = Budget(self.settings, again, self._stop_work)
         endpoints = Endpoints(resources.open_model, budget, self._tell, resources.open_root)
-        return Tree(resources, budget, endpoints, memo)
+        return Tree(resources, budget, endpoints, memo, self.settings.seed)
 
     def _tell(self, text: str) -> None:
         """Say what becomes of a request, unless nobody waits for it any more."""
@@ -286,6 +286,7 @@ class Run:
             settings,
             course=self._course,
             run=self.id,
+            seed=self._tree.seed,
             answer_schema=self._schema,
             start_child=self._run_child if children else None,
         )

@@ -40,9 +40,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What the first run and all runs below it share: one purse, one set of models, one memory."""
+    """What the first run and all runs below it share: one purse, one set of models, one memory, one seed."""
 
     resources: Resources
     budget: Budget
     endpoints: Endpoints
     memo: Memo
+    seed: int

@@ -15,19 +15,29 @@ _KNOWN = ("model", "schema", "max_tokens", "sample")
 
 
 class SubcallError(Exception):
-    """A sub-call could not be made or answered. The message is for the model's code."""
+    """A sub-call could not be made or answered. The message is for the model's code.
+
+    Attributes:
+        lasting: whether the same prompt, asked again, would fail in the same way.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
     """The options of a sub-call.
 
-    `model` is an id, or empty for the run's sub-model; `schema` what the reply must fulfil; `max_tokens` the longest
-    reply; `sample` tells apart several replies to the same prompt.
+    `model` is an id, or empty for the run's sub-model; `schema` what the model is told that the reply must fulfil, and
+    `checked` what of that is checked; `max_tokens` the longest reply; `sample` tells apart several replies to the same
+    prompt.
     """
 
     model: str
     schema: Mapping[str, Any] | None
+    checked: Mapping[str, Any] | None
     max_tokens: int
     sample: int
 
@@ -54,7 +64,7 @@ class PromptOptions:
                 check_schema(schema)
             except ValueError as error:
                 raise SubcallError(str(error)) from None
-        return cls(model, harmless(schema), wanted, sample)
+        return cls(model, schema, harmless(schema), wanted, sample)
 
     def parameters(self) -> dict[str, Any]:
         """Return what shapes the reply besides model and prompt."""

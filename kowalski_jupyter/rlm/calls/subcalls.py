@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from kowalski_jupyter.kernels.base import Query, Value
 from kowalski_jupyter.kernels.values import encode, untagged
-from kowalski_jupyter.models.base import Message, ModelError, Sampling, Usage
-from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.models.base import Message, ModelError, ModelRejectedError, Sampling
+from kowalski_jupyter.rlm.budget import Budget, SubcallsRefusedError
 from kowalski_jupyter.rlm.calls.memo import Memo, memo_key
 from kowalski_jupyter.rlm.calls.options import PromptOptions, SubcallError
+from kowalski_jupyter.rlm.calls.prompts import Prompt, Reply
 from kowalski_jupyter.rlm.calls.schema import MismatchError, correction, instruction, read_reply, validate
 from kowalski_jupyter.rlm.calls.shelf import Shelf
+from kowalski_jupyter.rlm.calls.window import misfit
 from kowalski_jupyter.rlm.course import Course
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.events import Event, SubcallFinished, SubcallSent, SubcallStarted
-from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 from kowalski_jupyter.rlm.record import Outcome
 from kowalski_jupyter.rlm.settings import RunSettings
 
@@ -34,6 +34,11 @@ _TRIES = 3
 
 _MOST_CHILDREN = 16
 """Child runs at a time, however wide the model: each has a kernel."""
+
+_EMPTY = "The prompt is empty."
+
+_MOST_NAMED = 20
+"""Models that are named to code which has asked for one that is not there."""
 
 StartChild = Callable[[str, Query, str | None, Course], Awaitable[Value]]
 """Runs a child run of that id, with a root model of that id or the run's own, through that course first, and returns
@@ -51,6 +56,7 @@ class RunCalls:
         settings: of the run.
         course: what a recorded run's calls came to, which those that are like them come to again.
         run: the run's id, of which those of its children are made.
+        seed: of the tree.
         answer_schema: what the answer must fulfil.
         start_child: runs a child run, or None where the run may have none: then a query is a plain sub-call.
 
@@ -69,6 +75,7 @@ class RunCalls:
         *,
         course: Course,
         run: str,
+        seed: int,
         answer_schema: Mapping[str, Any] | None = None,
         start_child: StartChild | None = None,
     ) -> None:
@@ -81,6 +88,7 @@ class RunCalls:
         self._settings = settings
         self._course = course
         self._run = run
+        self._seed = seed
         self._answer_schema = answer_schema
         self._start_child = start_child
         self._numbers = itertools.count(1)
@@ -172,36 +180,49 @@ class RunCalls:
 
     async def _batch(self, prompts: Sequence[str], options: PromptOptions) -> list[Any | Exception]:
         """Answer what is known at once, book the rest, and ask for it; nothing is sent if that is too much."""
-        try:
-            endpoint = await self._endpoints.open(options.model or self._settings.sub_model or None)
-        except ModelError as error:
-            raise SubcallError(str(error)) from error
-        named = self._keys(prompts, options)
-        keys = [key_at(endpoint.model.name) for key_at in named]
-        known = [self._known(*each, options) for each in zip(prompts, keys, named, strict=True)]
-        self._budget.book_subcalls(sum(outcome is None for outcome in known))
-        if len(prompts) == 1:
-            return [await self._item(endpoint, prompts[0], keys[0], known[0], options)]
+        endpoint = await self._open(options.model)
+        asked = self._asked(prompts, options, endpoint)
+        self._budget.book_subcalls(sum(each.is_sent for each in asked))
+        if len(asked) == 1:
+            return [await self._item(endpoint, asked[0], options)]
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._item(endpoint, prompt, key, outcome, options))
-                for prompt, key, outcome in zip(prompts, keys, known, strict=True)
-            ]
+            tasks = [group.create_task(self._item(endpoint, each, options)) for each in asked]
         return [task.result() for task in tasks]
 
-    def _keys(self, prompts: Sequence[str], options: PromptOptions) -> list[Callable[[str], str]]:
-        """Return for each prompt what gives its name for the memo, by the model that is asked.
+    async def _open(self, model: str) -> Endpoint:
+        """Return the model of that id, or the one that the user set for sub-calls."""
+        try:
+            return await self._endpoints.open(model or self._settings.sub_model or None)
+        except ModelError as error:
+            if not model or not error.available:
+                raise SubcallError(str(error)) from error
+            others = ", ".join(error.available[:_MOST_NAMED])
+            raise SubcallError(
+                f"There is no model {model!r} to ask. Leave out `model`, or give one of: {others}."
+            ) from error
 
-        One that stands twice in a batch is asked twice: that is what a vote needs.
+    def _asked(self, prompts: Sequence[str], options: PromptOptions, endpoint: Endpoint) -> list[Prompt]:
+        """Name each prompt for the memo, and look it up. One that stands twice in a batch is asked twice, as by a vote.
+
+        What the seed changes is another reply; 0, the usual one, is left out.
         """
         parameters = {**options.parameters(), "temperature": self._settings.temperature}
+        if self._seed:
+            parameters["seed"] = self._seed
+        added = f"\n\n{instruction(options.schema)}" if options.schema else ""
         seen: dict[str, int] = {}
-        keys: list[Callable[[str], str]] = []
+        asked = []
         for prompt in prompts:
             same = seen.get(prompt, 0)
             seen[prompt] = same + 1
-            keys.append(functools.partial(memo_key, prompt=prompt, parameters={**parameters, "same": same}))
-        return keys
+            key_at = partial(memo_key, prompt=prompt, parameters={**parameters, "same": same})
+            key = key_at(endpoint.model.name)
+            known = self._known(prompt, key, key_at, options)
+            refusal = ""
+            if known is None:
+                refusal = misfit(endpoint, prompt, prompt + added, options.max_tokens) if prompt.strip() else _EMPTY
+            asked.append(Prompt(prompt, prompt + added, key, known, refusal))
+        return asked
 
     def _known(self, prompt: str, key: str, key_at: Callable[[str], str], options: PromptOptions) -> Outcome | None:
         """Return what a prompt came to in the recorded run, else what the memo has; None to ask for it.
@@ -216,81 +237,78 @@ class RunCalls:
             self._memo.put(key, recorded.outcome.reply)
         return recorded.outcome
 
-    async def _item(
-        self, endpoint: Endpoint, prompt: str, key: str, known: Outcome | None, options: PromptOptions
-    ) -> Any | Exception:
+    async def _item(self, endpoint: Endpoint, prompt: Prompt, options: PromptOptions) -> Any | Exception:
         """Answer one prompt when there is a place for it, and report it as events."""
         number = next(self._numbers)
         started, waiting = time.monotonic(), True
-        self._emit(SubcallStarted(self.cell, number, endpoint.model.name, prompt, key))
-        reply, error, usage = known.reply if known else "", "", None
+        self._emit(SubcallStarted(self.cell, number, endpoint.model.name, prompt.text, prompt.key))
+        reply, error = Reply(prompt.known.reply if prompt.known else ""), prompt.refusal
+
+        def sent() -> None:
+            nonlocal started, waiting
+            if waiting:
+                waiting, started = False, time.monotonic()
+                self._emit(SubcallSent(number))
+
         try:
-            if known is not None and known.error:
-                raise SubcallError(known.error)  # noqa: TRY301 (told like any other)
-            if known is None:
-                self._check(prompt, endpoint, options)
-
-                def sent() -> None:
-                    nonlocal started, waiting
-                    if waiting:
-                        waiting, started = False, time.monotonic()
-                        self._emit(SubcallSent(number))
-
-                reply, usage = await self._ask(endpoint, prompt, number, options, sent)
-                self._memo.put(key, reply)
-            return read_reply(reply, options.schema) if options.schema else reply
+            if prompt.refusal:
+                return SubcallError(error, lasting=True)
+            if prompt.known is not None:
+                if prompt.known.error:
+                    raise SubcallError(prompt.known.error)  # noqa: TRY301 (told like any other)
+                return _value(reply, options)
+            sampling = Sampling(
+                max_tokens=options.max_tokens,
+                temperature=self._settings.temperature,
+                seed=self._settings.seed * 10_000 + number,
+            )
+            ask = partial(reply.read, endpoint, sampling=sampling, sent=sent)
+            value = await self._ask(ask, prompt.message, reply, options)
+            self._memo.put(prompt.key, reply.text)
         except (ModelError, MismatchError, SubcallError) as failure:
             error = str(failure)
-            return SubcallError(error)
+            return SubcallError(error, lasting=isinstance(failure, ModelRejectedError))
         except asyncio.CancelledError:
             error = "stopped"
             raise
+        else:
+            return value
         finally:
+            usage = reply.usage
             self._emit(
                 SubcallFinished(
                     number,
-                    reply,
+                    reply.text,
                     error,
                     time.monotonic() - started,
                     usage.prompt_tokens if usage else None,
                     usage.completion_tokens if usage else None,
-                    known is not None,
+                    prompt.known is not None,
                 )
             )
 
-    def _check(self, prompt: str, endpoint: Endpoint, options: PromptOptions) -> None:
-        if not prompt.strip():
-            raise SubcallError("The prompt is empty.")
-        excess = endpoint.excess(prompt, options.max_tokens)
-        if excess > 0:
-            window = endpoint.window or 0
-            room = window - options.max_tokens
-            raise SubcallError(
-                f"The prompt has about {room + excess:,} tokens, {excess:,} more than fit: {endpoint.model.name} takes "
-                f"{window:,}, of which {options.max_tokens:,} are for the reply. Use at most "
-                f"{int(len(prompt) * room / (room + excess) * 0.95):,} characters of the {len(prompt):,}."
-            )
-
     async def _ask(
-        self, endpoint: Endpoint, prompt: str, number: int, options: PromptOptions, sent: Callable[[], None]
-    ) -> tuple[str, Usage | None]:
-        """Return the reply to one prompt, asked again where it does not fulfil the schema."""
-        messages = [Message("user", f"{prompt}\n\n{instruction(options.schema)}" if options.schema else prompt)]
-        sampling = Sampling(
-            max_tokens=options.max_tokens,
-            temperature=self._settings.temperature,
-            seed=self._settings.seed * 10_000 + number,
-        )
+        self, read: Callable[[list[Message]], Awaitable[None]], message: str, reply: Reply, options: PromptOptions
+    ) -> Any:
+        """Return what the model says, asked again where its reply does not fulfil the schema."""
+        messages = [Message("user", message)]
         for left in reversed(range(_TRIES)):
-            reply, usage = await _complete(endpoint, messages, sampling, sent)
-            if not options.schema or not left:
-                break
+            await read(messages)
             try:
-                read_reply(reply, options.schema)
-                break
+                return _value(reply, options)
             except MismatchError as error:
-                messages += [Message("assistant", reply or "(empty)"), Message("user", correction(error))]
-        return reply, usage
+                if not left:
+                    raise
+                self._book_again(error)
+                messages += [Message("assistant", reply.text or "(empty)"), Message("user", correction(error))]
+        raise AssertionError
+
+    def _book_again(self, error: MismatchError) -> None:
+        """Take a further request for the same reply out of the budget."""
+        try:
+            self._budget.book_subcalls(1)
+        except SubcallsRefusedError:
+            raise MismatchError(f"{error}; the model was not asked again, as no model calls are left") from None
 
     # -- child runs ------------------------------------------------------------------------------------
 
@@ -331,18 +349,9 @@ class RunCalls:
         return [task.result() for task in tasks]
 
 
-async def _complete(
-    endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, sent: Callable[[], None]
-) -> tuple[str, Usage | None]:
-    pieces: list[str] = []
-    usage = None
-    async with aclosing(endpoint.stream(messages, sampling, "subcall", sent)) as deltas:
-        async for delta in deltas:
-            if delta.restarted:
-                pieces.clear()
-            pieces.append(delta.text)
-            usage = delta.usage or usage
-    return strip_thoughts("".join(pieces)).strip(), usage
+def _value(reply: Reply, options: PromptOptions) -> Any:
+    """Return what code is given of a reply. Raises MismatchError if it does not fulfil the schema."""
+    return reply.text if options.checked is None else read_reply(reply.text, options.checked)
 
 
 def _child_key(query: Query, model: str) -> str:
