@@ -198,7 +198,10 @@ class Calls(Protocol):
         ...
 
     async def llm_query_batched(self, prompts: Sequence[str], options: Mapping[str, Any]) -> list[Any | Exception]:
-        """Answer many prompts, in order. An item that failed is an exception, and is never raised."""
+        """Answer many prompts, in order. An item that failed is an exception, and is never raised.
+
+        Its attribute ``lasting``, if it has one, says that the same prompt, asked again, would fail in the same way.
+        """
         ...
 
     async def rlm_query_batched(self, queries: Sequence[Query], options: Mapping[str, Any]) -> list[Value | Exception]:

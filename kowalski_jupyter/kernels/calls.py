@@ -16,6 +16,7 @@ connection carries one request at a time. The calls:
 ``shared``                   ``name``                                ``{"kind": …}``, then the data
 ============================ ======================================= ===========================================
 
+An error of an item has ``"lasting": true`` with it where the same prompt, asked again, would fail in the same way.
 A query is ``{"question": text, "context": place in values, or null}``, and a value
 ``{"kind": …, "type": …, "text": …, "size": …}``; kinds and data are those of `Value`.
 

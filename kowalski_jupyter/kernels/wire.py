@@ -96,7 +96,9 @@ def _objects(request: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 def item(outcome: Any, describe: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """Return one item of a batch: what `describe` makes of it, or why it failed."""
-    return {"error": words(outcome)} if isinstance(outcome, Exception) else describe(outcome)
+    if not isinstance(outcome, Exception):
+        return describe(outcome)
+    return {"error": words(outcome), **({"lasting": True} if getattr(outcome, "lasting", False) else {})}
 
 
 def words(error: Exception) -> str:

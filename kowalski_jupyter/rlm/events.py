@@ -243,7 +243,7 @@ class SubcallFinished(Event):
     """A sub-call ended with `reply`, or with `error` in words; `seconds` since it was sent.
 
     `remembered` says that no model was asked: it was known from an equal call, or from the record of a run gone through
-    again.
+    again; `lasting`, that the same prompt would fail again.
     """
 
     type: ClassVar[str] = "subcall_finished"
@@ -254,6 +254,7 @@ class SubcallFinished(Event):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     remembered: bool = False
+    lasting: bool = False
 
 
 @_event

@@ -24,10 +24,11 @@ class RecordedReply:
 
 
 class Outcome(NamedTuple):
-    """What code was given for a sub-call."""
+    """What code was given for a sub-call: its reply, or why it failed and whether it would have failed again."""
 
     reply: str
     error: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class Record:
 
     @read.register
     def _(self, event: ev.SubcallFinished) -> None:
-        self._told[event.call] = Outcome(event.reply, event.error)
+        self._told[event.call] = Outcome(event.reply, event.error, event.lasting)
 
     @read.register
     def _(self, event: ev.Told) -> None:

@@ -204,6 +204,23 @@ def test_helpers_that_ask_models_are_answered_from_the_record(
     assert text_of(book.cells[-1]).strip() == "(['yes', 'no'], 'A')"
 
 
+def test_texts_that_were_too_long_together_are_again(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    told = Told()
+    pair = "Sum.\n\n--- Text 1 of 2 ---\n{}\n\n--- Text 2 of 2 ---\n{}"
+    one = "Sum.\n\n--- Text 1 of 1 ---\n{}"
+    calls = [
+        (pair.format("xx", "yy"), "", "too long"),
+        (one.format("xx"), "x", ""),
+        (one.format("yy"), "y", ""),
+        (pair.format("x", "y"), "z", ""),
+    ]
+    told.cell("FINAL(tree_reduce(['xx', 'yy'], 'Sum.'))", status="final", calls=calls)
+    book = execute(told.end(), "notes = 'n'", "print(answer)", ours=True)
+
+    assert text_of(book.cells[-1]).strip() == "z"
+
+
 def test_a_run_without_code_is_its_question_and_answer() -> None:
     told = Told([])
     told.add(ev.TurnStarted(1))

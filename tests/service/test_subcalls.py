@@ -67,6 +67,20 @@ def test_what_is_not_sent_costs_nothing(open_desk: Open) -> None:
     assert outcome.value[3] == "A"
 
 
+def test_map_query_does_not_ask_again_what_would_be_refused_again(open_desk: Open) -> None:
+    def sub(prompt: str) -> Reply | str:
+        return Reply(status=500 if prompt == "broken" else 422, error="no") if prompt in {"broken", "bad"} else prompt
+
+    code = "FINAL([*map(str, map_query(['ok', 'bad', 'broken', 'x' * 40_000], '{item}'))])"
+    with ScriptedServer(by_kind([block(code)], sub), routes=WINDOW) as server:
+        outcome = open_desk(server).ask("What?", NOTES)
+        asked = prompts(server)
+    started = [event for event in outcome.events if isinstance(event, ev.SubcallStarted)]
+
+    assert sorted(asked) == ["bad", "broken", "broken", "ok"]
+    assert len(started) == 5
+
+
 @pytest.mark.parametrize(
     ("prompt", "tokens", "said"),
     [
@@ -149,3 +163,39 @@ def test_a_reply_is_remembered_for_its_seed_by_the_whole_tree(open_desk: Open) -
         found = [desk.ask("What?", NOTES, depth=2, reuse=True, seed=seed).value for seed in (1, 2, 1, 2)]
 
     assert found == [["1", "1"], ["2", "2"], ["1", "1"], ["2", "2"]]
+
+
+def test_a_vote_of_more_than_is_left_is_refused(open_desk: Open) -> None:
+    replies = map(str, itertools.count())
+    with ScriptedServer(by_kind(one("vote('Which?', 3)"), lambda _: next(replies))) as server:
+        desk = open_desk(server)
+        refused = desk.ask("What?", NOTES, max_subcalls=2)
+        before = prompts(server)
+        outcome = desk.ask("What?", NOTES, max_subcalls=3)
+        seeds = {request.payload["seed"] for request in server.requests if not request.last("system")}
+
+    assert "3 model calls, and this run has 2 of 2 left" in refused.value
+    assert before == []
+    assert outcome.value in {"0", "1", "2"}
+    assert len(seeds) == 3
+
+
+@pytest.mark.parametrize(("window", "calls"), [(4_300, 6), (32_000, 4)])
+def test_tree_reduce_takes_what_fits_the_window(open_desk: Open, window: int, calls: int) -> None:
+    code = "FINAL(tree_reduce(['x' * 14_000] * 5, 'Sum up.'))"
+    routes = {"/props": {"default_generation_settings": {"n_ctx": window}, "total_slots": 8}}
+    with ScriptedServer(by_kind([block(code)], lambda _: "short"), routes=routes) as server:
+        outcome = open_desk(server).ask("What?", NOTES, max_subcalls=calls)
+        asked = prompts(server)
+
+    assert outcome.value == "short"
+    assert len(asked) == calls
+
+
+def test_tree_reduce_gives_up_where_nothing_gets_shorter(open_desk: Open) -> None:
+    routes = {"/props": {"default_generation_settings": {"n_ctx": 4300}, "total_slots": 8}}
+    root = one("tree_reduce(['x' * 14_000, 'y' * 14_000], 'Sum up.')")
+    with ScriptedServer(by_kind(root, lambda prompt: prompt.split()[-1]), routes=routes) as server:
+        outcome = open_desk(server).ask("What?", NOTES)
+
+    assert "more than fit" in outcome.value

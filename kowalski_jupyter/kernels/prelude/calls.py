@@ -9,17 +9,23 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-WIDEST = 128
-"""Requests of one kind of waiting that go on at a time: the run takes 256 connections in all."""
+_WIDEST = 128
+"""Requests that are awaited at a time: the run takes 256 connections in all."""
 _PIECE = 1 << 16
 
 
 class QueryError(Exception):
-    """A model could not answer. ``str()`` of it says why."""
+    """A model could not answer. ``str()`` of it says why.
+
+    Attributes:
+        lasting: whether the same prompt, asked again, would fail in the same way.
+    """
+
+    lasting = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +77,10 @@ class Calls:
                 raise _unreachable(error) from None
             raise
 
-    def call_each(self, requests: Sequence[Request]) -> list[Reply | QueryError]:
-        """Make up to `WIDEST` requests at the same time; one that fails has its error in the list."""
-        with contextlib.ExitStack() as stack:
-            streams = []
-            try:
-                for request in requests:
-                    connection = stack.enter_context(self._connect())
-                    streams.append(stack.enter_context(connection.makefile("rb")))
-                    connection.sendall(self._message(request))
-                return [_outcome(stream) for stream in streams]
-            except OSError as error:
-                raise _unreachable(error) from None
-
     async def call_async(self, request: Request) -> Reply:
         """Ask the run without blocking the event loop. Cancelling this tells the run."""
         loop = asyncio.get_running_loop()
-        turns = self._turns.setdefault(loop, asyncio.Semaphore(WIDEST))
+        turns = self._turns.setdefault(loop, asyncio.Semaphore(_WIDEST))
         async with turns:
             try:
                 with self._connect() as connection:
@@ -141,13 +134,6 @@ def _read(stream: Any) -> Reply:
     if len(payload) < size:
         raise _ended()
     return Reply(value, payload)
-
-
-def _outcome(stream: Any) -> Reply | QueryError:
-    try:
-        return _read(stream)
-    except QueryError as error:
-        return error
 
 
 async def _receive(connection: socket.socket) -> bytes:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .calls import WIDEST, Calls, QueryError, Reply
-from .queries import Question, llm_query, llm_query_batched
+from .calls import Calls, QueryError
+from .queries import llm_query_batched
 
 TOGETHER = 12_000
 """Characters of texts that `tree_reduce` puts into one prompt unless told."""
 _GAP = "\n\n"
+
+
+class _Made(str):
+    """A text that a model has made of others."""
+
+    __slots__ = ()
+
+
+def _is_short(group: list[str]) -> bool:
+    """Return whether a group is a single text that is as short as the model makes it."""
+    return len(group) == 1 and isinstance(group[0], _Made)
 
 
 class Helpers:
@@ -36,7 +48,7 @@ class Helpers:
             items: A list. What is no text is put into the prompt as JSON.
             template: The prompt, with ``{item}`` where the item goes, or a function that makes it from an item.
             schema: As in `llm_query`; a reply that does not fit it counts as failed.
-            retries: How often the items that failed, and only those, are asked again.
+            retries: How often the items that failed, and only those, are asked again; not those that are too long.
             model: As in `llm_query`.
             max_tokens: As in `llm_query`.
 
@@ -48,7 +60,9 @@ class Helpers:
         options = {"model": model, "schema": schema, "max_tokens": max_tokens}
         replies = self._batch(prompts, **options) if prompts else []
         for attempt in range(1, retries + 1):
-            failed = [place for place, reply in enumerate(replies) if isinstance(reply, QueryError)]
+            failed = [
+                place for place, reply in enumerate(replies) if isinstance(reply, QueryError) and not reply.lasting
+            ]
             if not failed:
                 break
             try:
@@ -67,13 +81,12 @@ class Helpers:
         Blanks, large and small letters and a full stop at the end make no difference.
 
         Raises:
-            QueryError: none of them was answered.
+            QueryError: none of them was answered, or the run has fewer calls left.
         """
-        _check_count("vote", "n", n, 1, WIDEST)
-        options = {"model": model, "schema": schema, "max_tokens": max_tokens}
-        questions = [llm_query(prompt, sample=sample, **options) for sample in range(n)]
-        outcomes = self._calls.call_each([question.request for question in questions])
-        replies = [_finished(question, outcome) for question, outcome in zip(questions, outcomes, strict=True)]
+        if not isinstance(prompt, str):
+            raise TypeError(f"vote takes one str, not {type(prompt).__name__}")
+        _check_count("vote", "n", n, 1)
+        replies = self._batch([prompt] * n, model=model, schema=schema, max_tokens=max_tokens)
         votes: dict[str, list[Any]] = {}
         for reply in replies:
             if not isinstance(reply, QueryError):
@@ -96,7 +109,8 @@ class Helpers:
         Args:
             texts: A list of str.
             instruction: What is to be made of a group of them, such as "Merge these notes into one list."
-            size: Characters of texts that go into one prompt; two texts do at least.
+            size: Characters of texts that go into one prompt; two texts do at least. Where that is too long for the
+                model, fewer do, and two that are too long together are made shorter first, each by itself.
             model: As in `llm_query`.
             max_tokens: As in `llm_query`.
 
@@ -106,18 +120,32 @@ class Helpers:
         _check_count("tree_reduce", "size", size, 1)
         if not isinstance(instruction, str):
             raise TypeError(f"tree_reduce: instruction is a str, not {type(instruction).__name__}")
-        level: list[Any] = _checked_texts(texts)
+        level = _checked_texts(texts)
         while True:
             groups = _grouped(level, size)
             # A text that is left over needs no prompt, unless it is the only one there ever was.
-            prompts = [_together(instruction, group) for group in groups if len(group) > 1 or len(groups) == 1]
-            replies = iter(self.map_query(prompts, "{item}", model=model, max_tokens=max_tokens))
-            level = [next(replies) if len(group) > 1 or len(groups) == 1 else group[0] for group in groups]
-            for reply in level:
-                if isinstance(reply, QueryError):
-                    raise reply
+            left = groups.pop() if len(groups) > 1 and len(groups[-1]) == 1 else []
+            made = self._combined(instruction, groups, model=model, max_tokens=max_tokens)
+            level = [*itertools.chain.from_iterable(made), *left]
             if len(level) == 1:
                 return str(level[0])
+
+    def _combined(self, instruction: str, groups: list[list[str]], **options: Any) -> list[list[str]]:
+        """Return the text that each group becomes, or, of one that is too long for a prompt, those of its halves."""
+        if not groups:
+            return []
+        replies = self.map_query([_together(instruction, group) for group in groups], "{item}", **options)
+        halves: list[list[str]] = []
+        for group, reply in zip(groups, replies, strict=True):
+            if not isinstance(reply, QueryError):
+                continue
+            parts = [group[: len(group) // 2], group[len(group) // 2 :]]
+            if not reply.lasting or len(group) == 1 or all(map(_is_short, parts)):
+                raise reply
+            halves += parts
+        made = iter(self._combined(instruction, [half for half in halves if not _is_short(half)], **options))
+        shorter = iter([half if _is_short(half) else next(made) for half in halves])
+        return [next(shorter) + next(shorter) if isinstance(reply, QueryError) else [_Made(reply)] for reply in replies]
 
     def _batch(self, prompts: list[str], **options: Any) -> list[Any]:
         question = llm_query_batched(prompts, **options)
@@ -125,18 +153,9 @@ class Helpers:
         return replies
 
 
-def _check_count(function: str, name: str, value: Any, least: int, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
-        limits = f"from {least} to {most}" if most else f"{least} or more"
-        raise TypeError(f"{function}: {name} is a whole number, {limits}, not {value!r}")
-
-
-def _finished(question: Question, outcome: Reply | QueryError) -> Any:
-    """Return the reply, or why there is none."""
-    try:
-        return outcome if isinstance(outcome, QueryError) else question.finish(outcome)
-    except QueryError as error:
-        return error
+def _check_count(function: str, name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise TypeError(f"{function}: {name} is a whole number, {least} or more, not {value!r}")
 
 
 def _checked_items(items: Any) -> list[Any]:

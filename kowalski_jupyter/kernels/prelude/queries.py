@@ -197,7 +197,9 @@ def _decoded(data: bytes, item: Mapping[str, Any]) -> Any:
 def _or_error(item: Mapping[str, Any], value_of: Callable[[Any], Any]) -> Any:
     """Return the value of one item of a batch, or the error that stands in its place."""
     if "error" in item:
-        return QueryError(item["error"])
+        error = QueryError(item["error"])
+        error.lasting = item.get("lasting", False)
+        return error
     try:
         return value_of(item)
     except QueryError as error:

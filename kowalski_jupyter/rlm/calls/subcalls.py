@@ -242,7 +242,8 @@ class RunCalls:
         number = next(self._numbers)
         started, waiting = time.monotonic(), True
         self._emit(SubcallStarted(self.cell, number, endpoint.model.name, prompt.text, prompt.key))
-        reply, error = Reply(prompt.known.reply if prompt.known else ""), prompt.refusal
+        known = prompt.known or Outcome("", prompt.refusal, lasting=bool(prompt.refusal))
+        reply, error, lasting = Reply(known.reply), known.error, known.lasting
 
         def sent() -> None:
             nonlocal started, waiting
@@ -251,11 +252,9 @@ class RunCalls:
                 self._emit(SubcallSent(number))
 
         try:
-            if prompt.refusal:
-                return SubcallError(error, lasting=True)
-            if prompt.known is not None:
-                if prompt.known.error:
-                    raise SubcallError(prompt.known.error)  # noqa: TRY301 (told like any other)
+            if error:
+                return SubcallError(error, lasting=lasting)
+            if prompt.known:
                 return _value(reply, options)
             sampling = Sampling(
                 max_tokens=options.max_tokens,
@@ -266,8 +265,8 @@ class RunCalls:
             value = await self._ask(ask, prompt.message, reply, options)
             self._memo.put(prompt.key, reply.text)
         except (ModelError, MismatchError, SubcallError) as failure:
-            error = str(failure)
-            return SubcallError(error, lasting=isinstance(failure, ModelRejectedError))
+            error, lasting = str(failure), isinstance(failure, ModelRejectedError)
+            return SubcallError(error, lasting=lasting)
         except asyncio.CancelledError:
             error = "stopped"
             raise
@@ -284,6 +283,7 @@ class RunCalls:
                     usage.prompt_tokens if usage else None,
                     usage.completion_tokens if usage else None,
                     prompt.known is not None,
+                    lasting,
                 )
             )
 

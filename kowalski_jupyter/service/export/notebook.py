@@ -30,10 +30,11 @@ class RecordedCalls:
         if "prompt" in request.fields:
             return Reply(_recorded(request.fields["prompt"]), b"")
         replies = _each(_recorded, request.fields["prompts"])
-        return Reply([{"error": str(r)} if isinstance(r, QueryError) else {"reply": r} for r in replies], b"")
+        return Reply([_item(reply) for reply in replies], b"")
 
-    def call_each(self, requests):
-        return _each(self.call, requests)
+
+def _item(reply):
+    return {"error": str(reply), "lasting": reply.lasting} if isinstance(reply, QueryError) else {"reply": reply}
 
 
 helpers = Helpers(RecordedCalls())

@@ -20,7 +20,9 @@ ANSWER = "answer"
 
 
 class QueryError(Exception):
-    """A model could not answer. ``str()`` of it says why."""
+    """A model could not answer. ``str()`` of it says why; `lasting`, whether asked again it would fail again."""
+
+    lasting = False
 
 
 class Finished(BaseException):
@@ -64,7 +66,9 @@ def _recorded(prompt: str) -> Any:
         raise QueryError(f"No reply to this prompt is recorded here, and there is no model: {prompt[:300]!r}")
     reply = replies.pop(0) if len(replies) > 1 else replies[0]
     if isinstance(reply, dict) and set(reply) == {"error"}:
-        raise QueryError(reply["error"])
+        error = QueryError(reply["error"])
+        error.lasting = reply is replies[-1]  # it is what there is, however often one asks
+        raise error
     return reply
 
 
