@@ -175,7 +175,7 @@ def test_a_run_without_an_answer_is_replayed_to_its_end(tmp_path: Path) -> None:
             first = await ask(service, max_turns=1)
             live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
             assert live.trace.state == first.trace.state == "failed"
-            assert live.trace.error == first.trace.error
+            assert live.trace.error == first.trace.error.replace(first.id, live.id)
             assert service.replay_report(live.id)["same"]
 
     with ScriptedServer(fruit) as server:
