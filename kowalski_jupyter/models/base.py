@@ -184,6 +184,18 @@ class ModelRefusedError(ModelError):
     status = 0
 
 
+class ModelBusyError(ModelRefusedError):
+    """The server has no room for the request now.
+
+    Attributes:
+        after: seconds after which it wants to be asked again; 0 where it does not say.
+    """
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
 class ModelRejectedError(ModelRefusedError):
     """The request itself cannot be answered there, too long or not allowed: sent again, it would be refused again."""
 

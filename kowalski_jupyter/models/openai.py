@@ -29,7 +29,7 @@ from kowalski_jupyter.models.client import listed_models, near_transport, open_c
 from kowalski_jupyter.models.connection import head_of, server_of
 from kowalski_jupyter.models.exo import exo_instances
 from kowalski_jupyter.models.found import UNKNOWN_WIDTH
-from kowalski_jupyter.models.refusal import refusal, retry_after
+from kowalski_jupyter.models.refusal import BUSY, refusal, retry_after
 from kowalski_jupyter.models.reply import Clocks, read_reply
 from kowalski_jupyter.models.response import FarResponse, Response, read_all
 from kowalski_jupyter.models.transport import decoded
@@ -42,6 +42,9 @@ _BYTES_PER_TOKEN: Final = 4
 _PAUSES: Final = (0.1, 0.5)
 AT_ONCE: Final = (0.0,)
 """Pauses for who has other servers to ask: one try more, since an idle connection may have been closed meanwhile."""
+
+A_MOMENT: Final = 1.0
+"""A `busy_pause`."""
 
 _LONGEST_WAIT: Final = 20.0
 _SHORT_CHAT: Final = 2
@@ -65,6 +68,8 @@ class OpenAIModel:
 
     Attributes:
         pauses: seconds before each further try, where nothing has answered.
+        busy_pause: seconds before one further try, where the server is busy and does not say for how long; None to
+            leave that to whoever asks.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class OpenAIModel:
         self.width = width
         self.kind = kind
         self.pauses: Sequence[float] = _PAUSES
+        self.busy_pause: float | None = None
         self._url = url
         self._endpoint = httpx.URL(f"{api_base(url)}/chat/completions")
         self._server = server_of(self._endpoint)
@@ -183,7 +189,7 @@ class OpenAIModel:
                     if response.status == httpx.codes.OK:
                         yield response
                         return
-                    pause = _pause(response) if may_wait else None
+                    pause = _retry_after(response, self.busy_pause) if may_wait else None
                     if pause is None:
                         raise await self._refused(response)
                 finally:
@@ -229,6 +235,7 @@ class OpenAIModel:
             where=self.where,
             available=available,
             secret=self._api_key,
+            after=_retry_after(response, 0.0),
         )
 
     async def _available(self) -> list[str]:
@@ -251,9 +258,16 @@ def _encoded(value: Mapping[str, Any]) -> bytes:
     return _encode(value).encode("utf-8", "replace")
 
 
-def _pause(response: Response) -> float | None:
-    """Seconds after which a refused request is worth one more try, or None."""
-    if response.status not in {429, 503}:
+def _retry_after(response: Response, default: float | None) -> float | None:
+    """Return the seconds after which the server wants to be asked again; None if that is no use, or if it is too long.
+
+    Args:
+        response: a refusal.
+        default: what counts where the server is busy and does not say for how long.
+    """
+    if response.status not in BUSY:
         return None
     seconds = retry_after(response.fields.get(b"retry-after", b"").decode("latin-1"))
+    if seconds is None:
+        return default
     return seconds if seconds <= _LONGEST_WAIT else None

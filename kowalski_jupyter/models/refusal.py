@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from kowalski_jupyter.models.base import ModelRefusedError, ModelRejectedError
+from kowalski_jupyter.models.base import ModelBusyError, ModelRefusedError, ModelRejectedError
 from kowalski_jupyter.models.sse import error_text
 from kowalski_jupyter.models.window import is_too_long, stated_window, too_long
 
-DEFAULT_RETRY_AFTER: Final = 1.0
+BUSY: Final = frozenset({429, 503})
+"""Statuses of a server that may have room later."""
 
 _AT_FAULT: Final = frozenset({400, 401, 403, 413, 422})
 """Statuses that are about the request, and not about the server."""
@@ -31,6 +32,7 @@ def refusal(
     where: str,
     available: Sequence[str] = (),
     secret: str | None = None,
+    after: float | None = None,
 ) -> ModelRefusedError:
     """Make the error for a response other than 200.
 
@@ -41,6 +43,7 @@ def refusal(
         where: the server, in words.
         available: the models that the server has, where that may help.
         secret: the API key; servers like to quote it back.
+        after: seconds after which a busy server wants to be asked again; None for one that is not, or not soon.
     """
     said = _said(body)
     if secret:
@@ -48,7 +51,9 @@ def refusal(
     quoted = f": {said}" if said else ""
     what = f"{where} refused the request ({status}{quoted})"
     error: ModelRefusedError
-    if status in _TOO_LONG and is_too_long(said):
+    if after is not None:
+        error = ModelBusyError(f"{what}. {_advice(status, said, model=model, available=available)}", after)
+    elif status in _TOO_LONG and is_too_long(said):
         error = too_long(what, stated_window(body.decode("utf-8", "replace")))
     else:
         kind = ModelRejectedError if status in _AT_FAULT else ModelRefusedError
@@ -57,10 +62,8 @@ def refusal(
     return error
 
 
-def retry_after(header: str) -> float:
-    """Seconds to wait by a ``Retry-After`` header, in either of its two forms; empty, if there is none."""
-    if not header:
-        return DEFAULT_RETRY_AFTER
+def retry_after(header: str) -> float | None:
+    """Seconds to wait by a ``Retry-After`` header, in either of its two forms; None if it is in neither."""
     try:
         return max(0.0, float(header))
     except ValueError:
@@ -68,7 +71,7 @@ def retry_after(header: str) -> float:
     try:
         when = parsedate_to_datetime(header)
     except ValueError:
-        return DEFAULT_RETRY_AFTER
+        return None
     return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 

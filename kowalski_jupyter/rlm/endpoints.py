@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -12,6 +14,7 @@ from kowalski_jupyter.models.base import (
     Job,
     JobKind,
     Message,
+    ModelBusyError,
     ModelError,
     ModelTooLongError,
     Report,
@@ -20,6 +23,7 @@ from kowalski_jupyter.models.base import (
     routing,
 )
 from kowalski_jupyter.rlm.budget import Budget
+from kowalski_jupyter.rlm.places import Place, Places
 
 OpenModel = Callable[[str | None, Report], Awaitable[ChatModel]]
 """Makes a model ready: the run's own for None, else the one of that id at the same end. Raises ModelError."""
@@ -47,9 +51,10 @@ class Endpoint:
     def __init__(self, model: ChatModel, budget: Budget, tell: Callable[[str], None]) -> None:
         self.model = model
         self._routes = routing(model)
-        self._places = None if self._routes else asyncio.Semaphore(model.width)
+        self._places = Places(sys.maxsize if self._routes else model.width)
         self._budget = budget
         self._tell = tell
+        self._told_busy = False
         self._bytes = 0
         self._tokens = 0
         self._largest = 0  # what prompt and reply of a request might take that was answered
@@ -82,37 +87,59 @@ class Endpoint:
         Raises:
             ModelError: the reply failed.
         """
-        usage: Usage | None = None
-        pieces = 0
-        places = self._places
-        if places is not None:
-            await places.acquire()
-        try:
-            async with aclosing(self._open(messages, sampling, kind, sent)) as deltas:
-                async for delta in deltas:
-                    usage = delta.usage or usage
-                    if delta.restarted:
-                        self._budget.spend(Usage(0, 0), pieces)
-                        usage, pieces = None, 0
-                    elif delta.text or delta.reasoning:
-                        pieces += 1
-                        self._budget.count_piece()
-                    yield delta
-        except ModelTooLongError as error:
-            usage = Usage(0, 0)
-            stated = error.window or (self._largest if kind == "root" else None)
-            self._shown = min(filter(None, (self._shown, stated)), default=None)
-            raise
-        finally:
-            if places is not None:
-                places.release()
-            size = _size_of(messages)
-            if usage is not None and usage.prompt_tokens > 0:
-                self._bytes += size
-                self._tokens += usage.prompt_tokens
-            if pieces:
-                self._largest = max(self._largest, self._tokens_of(size) + sampling.max_tokens)
-            self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
+        for times in itertools.count(1):
+            place = await self._places.take()
+            usage: Usage | None = None
+            pieces = 0
+            pause: float | None = None
+            try:
+                async with aclosing(self._open(messages, sampling, kind, sent)) as deltas:
+                    async for delta in deltas:
+                        if not place.answered:
+                            self._places.answers(place)
+                        usage = delta.usage or usage
+                        if delta.restarted:
+                            self._budget.spend(Usage(0, 0), pieces)
+                            usage, pieces = None, 0
+                        elif delta.text or delta.reasoning:
+                            pieces += 1
+                            self._budget.count_piece()
+                        yield delta
+            except ModelBusyError as error:
+                pause = self._pause(error, place, times)
+                if pause is None:
+                    raise
+            except ModelTooLongError as error:
+                usage = Usage(0, 0)
+                stated = error.window or (self._largest if kind == "root" else None)
+                self._shown = min(filter(None, (self._shown, stated)), default=None)
+                raise
+            else:
+                return
+            finally:
+                self._places.leave(place)
+                if pause is None:
+                    self._count(messages, sampling, usage, pieces)
+            await asyncio.sleep(pause)
+
+    def _pause(self, error: ModelBusyError, place: Place, times: int) -> float | None:
+        """Return for how long a request waits that was refused so many times, or None if it is not sent again."""
+        pause = None if self._routes else self._places.refused(place, times)
+        if pause is None:
+            return None
+        if not self._told_busy:
+            self._told_busy = True
+            self._tell(f"{self.model.where} has no room for a request: it is asked again, with fewer at a time.")
+        return max(pause, error.after)
+
+    def _count(self, messages: Sequence[Message], sampling: Sampling, usage: Usage | None, pieces: int) -> None:
+        size = _size_of(messages)
+        if usage is not None and usage.prompt_tokens > 0:
+            self._bytes += size
+            self._tokens += usage.prompt_tokens
+        if pieces:
+            self._largest = max(self._largest, self._tokens_of(size) + sampling.max_tokens)
+        self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
 
     def _open(
         self, messages: Sequence[Message], sampling: Sampling, kind: JobKind, sent: Callable[[], None]

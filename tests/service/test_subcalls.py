@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from kowalski_jupyter.rlm import events as ev
 from tests.service.conftest import Desk
 from tests.service.test_engine import block, by_kind, prompts
-from tests.support.scripted_server import Reply, ScriptedServer
+from tests.support.scripted_server import Reply, Request, ScriptedServer
 
 Open = Callable[..., Desk]
 
@@ -148,7 +147,7 @@ def test_code_is_told_which_models_it_can_ask(open_desk: Open) -> None:
 def test_a_reply_is_remembered_for_its_seed_by_the_whole_tree(open_desk: Open) -> None:
     numbers = itertools.count(1)
 
-    def script(request: Any) -> str:
+    def script(request: Request) -> str:
         if not request.last("system"):
             return str(next(numbers))
         code = (
@@ -199,3 +198,21 @@ def test_tree_reduce_gives_up_where_nothing_gets_shorter(open_desk: Open) -> Non
         outcome = open_desk(server).ask("What?", NOTES)
 
     assert "more than fit" in outcome.value
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_has_room_for_few_is_sent_few_and_answers_all(open_desk: Open, status: int) -> None:
+    def script(request: Request) -> Reply | str:
+        if request.last("system"):
+            return block("FINAL([*map(str, llm_query_batched(map(str, range(30))))])")
+        if server.in_flight > 4:
+            return Reply(status=status, error="full")
+        return Reply(request.last("user"), delay=0.05)
+
+    with ScriptedServer(script) as server:
+        outcome = open_desk(server).ask("What?", NOTES)
+        asked = prompts(server)
+
+    assert outcome.value == [str(number) for number in range(30)]
+    assert len(asked) < 120
+    assert sum("asked again" in notice for notice in outcome.document["notices"]) == 1

@@ -38,7 +38,7 @@ from kowalski_jupyter.models.base import (
     Sampling,
 )
 from kowalski_jupyter.models.exo import EXO_WIDTH
-from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
+from kowalski_jupyter.models.openai import A_MOMENT, AT_ONCE, OpenAIModel
 
 _API_PAUSE: Final = 2.0
 """Seconds for which one device's API is left alone at most: each look at the cluster tells whether it is back."""
@@ -206,7 +206,7 @@ class ExoEnd(End):
         server = self._servers.get(url)
         if server is None:
             server = OpenAIModel(url, self.name, kind="exo", context_tokens=self.context_tokens)
-            server.pauses = AT_ONCE
+            server.pauses, server.busy_pause = AT_ONCE, A_MOMENT
             self._servers[url] = server
         request = self._cluster.traffic.begin(self.cluster_key, self.name, sampling.seed)
         first, tokens = 0.0, 0

@@ -17,7 +17,7 @@ from kowalski_jupyter.cluster.routing.score import Wanted, Weights
 from kowalski_jupyter.cluster.routing.telling import Tell
 from kowalski_jupyter.cluster.routing.troubles import Troubles
 from kowalski_jupyter.models.base import ChatModel
-from kowalski_jupyter.models.openai import AT_ONCE, OpenAIModel
+from kowalski_jupyter.models.openai import A_MOMENT, AT_ONCE, OpenAIModel
 
 _RETRIES: Final = 60.0
 _PER_REPLY: Final = 0.2
@@ -107,7 +107,7 @@ class Router:
             await model.aclose()
             return self._ends[key]
         if isinstance(model, OpenAIModel):
-            model.pauses = AT_ONCE
+            model.pauses, model.busy_pause = AT_ONCE, A_MOMENT
         return self._ends.setdefault(key, PlainEnd(key, model))
 
     def hedge_at(self, end: End, wanted: Wanted) -> float | None:
