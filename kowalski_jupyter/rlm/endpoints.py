@@ -16,6 +16,7 @@ from kowalski_jupyter.models.base import (
     Message,
     ModelBusyError,
     ModelError,
+    ModelRefusedError,
     ModelTooLongError,
     Report,
     Sampling,
@@ -105,15 +106,11 @@ class Endpoint:
                             pieces += 1
                             self._budget.count_piece()
                         yield delta
-            except ModelBusyError as error:
+            except ModelRefusedError as error:
+                usage = self._learn(error, kind) or usage
                 pause = self._pause(error, place, times)
                 if pause is None:
                     raise
-            except ModelTooLongError as error:
-                usage = Usage(0, 0)
-                stated = error.window or (self._largest if kind == "root" else None)
-                self._shown = min(filter(None, (self._shown, stated)), default=None)
-                raise
             else:
                 return
             finally:
@@ -122,9 +119,19 @@ class Endpoint:
                     self._count(messages, sampling, usage, pieces)
             await asyncio.sleep(pause)
 
-    def _pause(self, error: ModelBusyError, place: Place, times: int) -> float | None:
+    def _learn(self, error: ModelRefusedError, kind: JobKind) -> Usage | None:
+        """Take a window from a refusal, and return what the request has cost if that tells."""
+        if not isinstance(error, ModelTooLongError):
+            return None
+        stated = error.window or (self._largest if kind == "root" else None)
+        self._shown = min(filter(None, (self._shown, stated)), default=None)
+        return Usage(0, 0)
+
+    def _pause(self, error: ModelRefusedError, place: Place, times: int) -> float | None:
         """Return for how long a request waits that was refused so many times, or None if it is not sent again."""
-        pause = None if self._routes else self._places.refused(place, times)
+        if self._routes or not isinstance(error, ModelBusyError):
+            return None
+        pause = self._places.refused(place, times)
         if pause is None:
             return None
         if not self._told_busy:

@@ -151,19 +151,28 @@ def test_another_answer_is_told_with_its_difference(tmp_path: Path) -> None:
         asyncio.run(main(server))
 
 
-def test_failures_of_sub_calls_are_replayed(tmp_path: Path) -> None:
-    code = "try:\n    llm_query('p')\nexcept Exception as e:\n    FINAL(str(e))"
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("try:\n    llm_query('p')\nexcept Exception as e:\n    FINAL(str(e))", "it is full"),
+        ("FINAL(str(llm_query_batched(['q'], schema={'type': 'integer'})[0]))", "the reply is not JSON"),
+        ("FINAL([*map(str, map_query(['p'], '{item}')), tree_reduce(['p', 'q'], 'Sum.')])", "it is full"),
+    ],
+)
+def test_failures_of_sub_calls_are_replayed(tmp_path: Path, code: str, error: str) -> None:
 
     async def main(server: ScriptedServer) -> None:
         async with service_on(server, tmp_path) as service:
             first = await ask(service)
-            assert "it is full" in value(first)
+            assert error in str(value(first))
             live = await ended(service.replay(first.id, packed(service.data_root, NOTES)))
             assert value(live) == value(first)
             assert service.replay_report(live.id)["same"]
 
     def script(request: Request) -> Reply | str:
-        return Reply("", status=400, error="it is full") if request.last("user") == "p" else block(code)
+        if request.last("user") == "p" or "--- Text 2 of 2 ---\nq" in request.last("user"):
+            return Reply("", status=400, error="it is full")
+        return block(code) if request.last("system") else "short"
 
     with ScriptedServer(script) as server:
         asyncio.run(main(server))
