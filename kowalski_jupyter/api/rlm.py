@@ -34,7 +34,8 @@ class RLM(Batches, Runs, Devices):
         max_prompt_tokens: tokens that they may send to models.
         max_completion_tokens: tokens that models may generate for them.
         depth: how deep models may ask models. 0: not; 1: code asks for plain completions; 2: it starts child runs ….
-        seed: makes sampling repeatable where the model's server can do so.
+        seed: makes sampling repeatable where the model's server can do so. Code's `random` and NumPy's global generator
+            start from it.
         schema: what the answer must look like: a JSON Schema as a dict, or a pydantic model class, whose instance the
             answer then is.
         profile: name of a prompt profile; by default the one that suits the model.

@@ -284,10 +284,12 @@ class Kernels(Protocol):
         calls: Calls,
         functions: Collection[Function] = FUNCTIONS,
         access: Access = CLOSED,
+        seed: int = 0,
     ) -> Kernel:
         """Return a kernel with `data` loaded under its names (and as ``context``), ready for the first cell.
 
-        Its code finds the `functions` that the run allows, and no others, and reaches what `access` says.
+        Its code finds the `functions` that the run allows, and no others, and reaches what `access` says. In
+        Python its global random generators start from `seed`.
 
         Leaves the items' files where they are, so that a run can have another kernel when its first died.
 

@@ -53,6 +53,7 @@ class ChildKernel(ABC):
         self._process: KernelProcess | None = None
         self._dialogue: Dialogue | None = None
         self._calls: CallServer | None = None
+        self._seed = 0
         self._cell: Cell | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -136,8 +137,10 @@ class ChildKernel(ABC):
     async def warm_up(self) -> None:  # noqa: B027 - most have nothing to do
         """Do what makes the first cell quicker. For a kernel that is going to wait for its run."""
 
-    async def load(self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function]) -> None:
-        """Give the kernel its data, the way to its run, and the functions that the run allows.
+    async def load(
+        self, items: Sequence[DataItem], calls: Calls, functions: Collection[Function], *, seed: int = 0
+    ) -> None:
+        """Give the kernel its data, the way to its run, the functions that the run allows, and the seed of its chances.
 
         Raises:
             KernelError: the data could not be loaded.
@@ -146,6 +149,7 @@ class ChildKernel(ABC):
         self._calls = CallServer(self._process.folder / "calls.sock", calls, self._on_busy, functions)
         await self._calls.start()
         self._process.bound(self._memory(items))
+        self._seed = seed
         if problem := await self._take_in(items, functions):
             raise KernelError(f"The {self.title} kernel could not load the data: {problem}")
 

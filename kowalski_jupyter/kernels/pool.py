@@ -115,6 +115,7 @@ class KernelPool:
         calls: Calls,
         functions: Collection[Function] = FUNCTIONS,
         access: Access = CLOSED,
+        seed: int = 0,
     ) -> ChildKernel:
         """Return a kernel with `data` loaded; see `Kernels.acquire`."""
         if self._closed:
@@ -127,7 +128,7 @@ class KernelPool:
         else:
             kernel = await self._spare(language).take()
         try:
-            await kernel.load(data, calls, functions)
+            await kernel.load(data, calls, functions, seed=seed)
         except BaseException:
             await kernel.close()
             raise

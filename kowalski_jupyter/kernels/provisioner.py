@@ -55,7 +55,7 @@ class SandboxProvisioner(LocalProvisioner):
     mounts: list[Mount] = cast("list[Mount]", ListTrait(Instance(Mount)))
     net: bool = cast("bool", Bool(default_value=False, help="Share the host's network."))
     zygote: Zygote | None = None
-    """What to fork the kernel from. Its command line has to be ``python -I PROGRAM …`` then."""
+    """What to fork the kernel from. Its command line has to be ``python OPTIONS PROGRAM …`` then."""
     scope: Scope | None = None
     """Where a control group may be made before one is looked for elsewhere."""
     unsandboxed: bool = cast("bool", Bool(default_value=False, help="Run without a sandbox.").tag(config=True))

@@ -9,7 +9,7 @@ from .base import DataItem, Function, Output, PastCell
 from .cell import Cell
 from .child import ChildKernel
 from .prelude.limits import RICH
-from .sandbox import PRELUDE, Python
+from .sandbox import PLAIN, PRELUDE, Python
 
 _FLOOD = 4
 """A kernel that sends this many times the output it may has lost its limiter, and is killed."""
@@ -43,7 +43,8 @@ class PythonKernel(ChildKernel):
         program = str(Path(__file__).parent / "prelude") if self._unsandboxed else PRELUDE
         python = Python.probe(self._python)
         site = [str(python.user_site)] if python.user_site else []
-        return [python.executable, "-I", program, str(self._inside / "connection.json"), str(ready), self._reach, *site]
+        connection = str(self._inside / "connection.json")
+        return [python.executable, PLAIN, program, connection, str(ready), self._reach, *site]
 
     def _memory(self, items: Sequence[DataItem]) -> int:
         return self._limits.memory + sum(item.size for item in items if item.kind != "path")
@@ -67,6 +68,7 @@ class PythonKernel(ChildKernel):
             "functions": list(functions),
             "checks_answer": self._calls.checks_answer,
             "starts_runs": self._calls.starts_runs,
+            "seed": self._seed,
             "limits": {"output": self._limits.output, **limits},
         }
         reply = await self._dialogue.ask("load_request", content)

@@ -28,6 +28,9 @@ PRELUDE = "/opt/kowalski/prelude"
 PRELUDES = Path(__file__).parent / "preludes"
 """What runs beside the kernels of other languages, at the same place inside."""
 HOME, WORK = "/tmp/home", "/tmp/work"  # noqa: S108 - the sandbox's own /tmp
+PLAIN = "-sP"
+"""Python's options for a kernel: without the user's modules, and without those of the folder that it starts in. Unlike
+with ``-I``, variables of the environment count: all are ours, and one makes hashes the same in each process."""
 HOST = "/host"
 """Where the zygote finds all the host's files."""
 SOCKETS = "/tmp/.kernel"  # noqa: S108 - the sandbox's own /tmp
@@ -282,6 +285,7 @@ def environment(home: str) -> dict[str, str]:
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "POLARS_MAX_THREADS": threads,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",  # a run that is gone through again finds its sets in the same order
         "PYTHONUTF8": "1",
         "RAYON_NUM_THREADS": threads,
         "USER": "user",

@@ -20,13 +20,13 @@ from . import seccomp
 from .base import KernelError
 from .cgroup import Cgroup
 from .pipes import read_to_end
-from .sandbox import HOME, HOST, PRELUDE, PRELUDES, WORK, Bubblewrap, Mount, Python, environment
+from .sandbox import HOME, HOST, PLAIN, PRELUDE, PRELUDES, WORK, Bubblewrap, Mount, Python, environment
 
 START_SECONDS = 30.0
 HOLDER = ("/bin/sh", "-c", "echo; read -r _")
 """What bubblewrap starts in a forked kernel's sandbox: it says that all is set up, and stays until its input ends."""
 _INTERPRETER = 2
-"""What a fork needs no more of a kernel's command line: ``python -I``."""
+"""What a fork needs no more of a kernel's command line: ``python`` and its options, in one word."""
 _PROGRAMS = ("launch.py", "bash_kernel.py")
 """What kernels in Python but for other languages run."""
 INFO = 3
@@ -63,7 +63,7 @@ class Fork:
         """Have it become a kernel as soon as it is in its sandbox.
 
         Args:
-            command: What a kernel that starts from nothing runs: ``python -I PROGRAM …``.
+            command: What a kernel that starts from nothing runs: ``python OPTIONS PROGRAM …``.
             passed: Descriptors that the kernel gets, with the same numbers.
 
         Raises:
@@ -194,7 +194,7 @@ class Zygote:
             reader, writer = os.pipe()
             programs = {str(PRELUDES / name): f"{HOST}{(PRELUDES / name).resolve()}" for name in _PROGRAMS}
             options = ["--zygote", str(theirs.fileno()), json.dumps(programs)]
-            command = [self._python.executable, "-I", PRELUDE, *options]
+            command = [self._python.executable, PLAIN, PRELUDE, *options]
             line = bubblewrap.zygote(command, python=self._python, info=writer)
             quiet = subprocess.DEVNULL
             try:

@@ -32,6 +32,7 @@ class RunKernels:
         calls: answers what their code asks for.
         functions: what their code may ask for.
         access: what else the user lets it reach.
+        seed: where its chances start from.
         emit: takes the events.
         events: all of the run's so far.
 
@@ -47,6 +48,7 @@ class RunKernels:
         *,
         functions: Collection[Function],
         access: Access,
+        seed: int,
         emit: Callable[[Event], None],
         events: Sequence[Event],
     ) -> None:
@@ -56,6 +58,7 @@ class RunKernels:
         self._calls = calls
         self._functions = functions
         self._access = access
+        self._seed = seed
         self._emit = emit
         self._events = events
         self._running: dict[str, Kernel] = {}
@@ -131,7 +134,12 @@ class RunKernels:
     async def _acquire(self, language: str) -> None:
         try:
             kernel = await self._kernels.acquire(
-                language, data=self._data, calls=self._calls, functions=self._functions, access=self._access
+                language,
+                data=self._data,
+                calls=self._calls,
+                functions=self._functions,
+                access=self._access,
+                seed=self._seed,
             )
         finally:
             self._starting.pop(language, None)

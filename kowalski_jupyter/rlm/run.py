@@ -297,6 +297,7 @@ class Run:
             calls,
             functions=functions,
             access=settings.access,
+            seed=settings.seed,
             emit=self._emit,
             events=self.log.events,
         )

@@ -94,8 +94,9 @@ class ToyKernels:
         calls: Calls,
         functions: Collection[Function] = (),
         access: Access = CLOSED,
+        seed: int = 0,
     ) -> ToyKernel:
-        del language, data, functions, access
+        del language, data, functions, access, seed
         return ToyKernel(calls)
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
 from .calls import Calls
+from .chance import seed
 from .history import History
 from .interrupts import interrupts
 from .load import load
@@ -124,6 +125,7 @@ class RunKernel(IPythonKernel):
                 starts_runs=content["starts_runs"],
             )
             self._namespace.install(values)
+            seed(content["seed"])
             _set_limits(content["limits"])
         except Exception as error:  # noqa: BLE001 - whatever it is, the user has to read it
             return {"status": "error", "evalue": describe(error)}
