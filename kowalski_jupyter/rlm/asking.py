@@ -59,13 +59,17 @@ async def ask(
         ModelError: the reply failed before it held a whole block.
     """
     started = time.monotonic()
-    usage: Usage | None = None
+    usage = Usage(0, 0)
+
+    def counted(spent: Usage) -> None:
+        nonlocal usage
+        usage = spent
+
     finish_reason = ""
     coming = _Coming(turn, emit, _WholeBlocks(languages, several=several), on_block, on_opened, thinks=thinks)
     try:
-        async with aclosing(endpoint.stream(messages, sampling, "root")) as deltas:
+        async with aclosing(endpoint.stream(messages, sampling, "root", counted=counted)) as deltas:
             async for delta in deltas:
-                usage = delta.usage or usage
                 finish_reason = delta.finish_reason or finish_reason
                 if coming.has_enough(delta):
                     finish_reason = "stop"
@@ -83,9 +87,9 @@ async def ask(
             text,
             finish_reason,
             time.monotonic() - started,
-            usage.prompt_tokens if usage else None,
-            usage.completion_tokens if usage else None,
-            usage.cached_tokens if usage else None,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens,
         )
     )
     message = {"content": text, "reasoning_content": "".join(coming.thoughts)}

@@ -165,6 +165,11 @@ class Budget:
         self._completion_tokens += usage.completion_tokens - pieces
         self._check_tokens()
 
+    @property
+    def spent(self) -> Usage:
+        """The tokens that were counted so far, in all runs of the tree."""
+        return Usage(self._prompt_tokens, self._completion_tokens)
+
     def _check_tokens(self) -> None:
         for name, spent in (
             ("max_prompt_tokens", self._prompt_tokens),

@@ -17,6 +17,31 @@ from kowalski_jupyter.rlm.endpoints import Endpoint
 from kowalski_jupyter.rlm.protocol.thoughts import strip_thoughts
 
 
+class Coming:
+    """Hands events on, and keeps what they tell of the reply: the best there is when a limit ends the run.
+
+    Args:
+        emit: takes the events.
+    """
+
+    def __init__(self, emit: Callable[[ev.Event], None]) -> None:
+        self._emit = emit
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The reply as far as it has come."""
+        return strip_thoughts("".join(self._pieces)).strip()
+
+    def emit(self, event: ev.Event) -> None:
+        """Take the next event."""
+        if isinstance(event, ev.TurnStarted | ev.ReplyRestarted):
+            self._pieces.clear()
+        elif isinstance(event, ev.ReplyDelta) and not event.reasoning:
+            self._pieces.append(event.text)
+        self._emit(event)
+
+
 async def ask_directly(
     question: str,
     endpoint: Endpoint,

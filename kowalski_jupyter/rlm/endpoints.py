@@ -73,6 +73,7 @@ class Endpoint:
         sampling: Sampling,
         kind: JobKind,
         sent: Callable[[], None] = lambda: None,
+        counted: Callable[[Usage], None] = lambda _: None,
     ) -> AsyncGenerator[Delta, None]:
         """Stream one reply when there is a place for it, and count its tokens.
 
@@ -84,6 +85,7 @@ class Endpoint:
             sampling: how to sample.
             kind: what the reply is for.
             sent: called when the request is sent.
+            counted: called at the end with the tokens that counted.
 
         Raises:
             ModelError: the reply failed.
@@ -116,7 +118,7 @@ class Endpoint:
             finally:
                 self._places.leave(place)
                 if pause is None:
-                    self._count(messages, sampling, usage, pieces)
+                    counted(self._count(messages, sampling, usage, pieces))
             await asyncio.sleep(pause)
 
     def _learn(self, error: ModelRefusedError, kind: JobKind) -> Usage | None:
@@ -139,14 +141,17 @@ class Endpoint:
             self._tell(f"{self.model.where} has no room for a request: it is asked again, with fewer at a time.")
         return max(pause, error.after)
 
-    def _count(self, messages: Sequence[Message], sampling: Sampling, usage: Usage | None, pieces: int) -> None:
+    def _count(self, messages: Sequence[Message], sampling: Sampling, usage: Usage | None, pieces: int) -> Usage:
+        """Take what a request took out of the budget, and return it."""
         size = _size_of(messages)
         if usage is not None and usage.prompt_tokens > 0:
             self._bytes += size
             self._tokens += usage.prompt_tokens
         if pieces:
             self._largest = max(self._largest, self._tokens_of(size) + sampling.max_tokens)
-        self._budget.spend(usage or Usage(self._tokens_of(size), pieces), pieces)
+        spent = usage or Usage(self._tokens_of(size), pieces)
+        self._budget.spend(spent, pieces)
+        return spent
 
     def _open(
         self, messages: Sequence[Message], sampling: Sampling, kind: JobKind, sent: Callable[[], None]

@@ -157,7 +157,7 @@ class ReplyRestarted(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class ReplyFinished(Event):
-    """The root's reply is whole. Token counts are None where the server sent no usage."""
+    """The root's reply is whole. Tokens are as the server counted them, or about, where it does not say."""
 
     type: ClassVar[str] = "reply_finished"
     turn: int
@@ -243,7 +243,8 @@ class SubcallFinished(Event):
     """A sub-call ended with `reply`, or with `error` in words; `seconds` since it was sent.
 
     `remembered` says that no model was asked: it was known from an equal call, or from the record of a run gone through
-    again; `lasting`, that the same prompt would fail again.
+    again; `lasting`, that the same prompt would fail again. The tokens of a child run are those of its replies and of
+    all that its code asked for, runs below it included.
     """
 
     type: ClassVar[str] = "subcall_finished"
@@ -346,9 +347,14 @@ class Answered(Event):
 @_event
 @dataclass(frozen=True, slots=True)
 class RunFinished(Event):
-    """The last event. `error` says what happened and what to do next where the run failed."""
+    """The last event. `error` says what happened and what to do next where the run failed.
+
+    The tokens are all that counted against the limits, in the runs below it too; None in these.
+    """
 
     type: ClassVar[str] = "run_finished"
     state: Literal["done", "failed", "cancelled"]
     error: str
     seconds: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None

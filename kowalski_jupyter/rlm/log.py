@@ -29,7 +29,12 @@ class EventLog:
         return bool(self.events) and isinstance(self.events[-1], RunFinished)
 
     def append(self, event: Event) -> None:
-        """Number the event, which is new, stamp it and tell everyone who follows."""
+        """Number the event, which is new, stamp it and tell everyone who follows.
+
+        What the run has left behind may end after its last event: that is not told any more.
+        """
+        if self.finished:
+            return
         event.stamp(len(self.events) + 1, time.time())
         self.take(event)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from kowalski_jupyter.kernels.base import CLOSED, FUNCTIONS, DataItem, Function, KernelError, Query, Value
 from kowalski_jupyter.kernels.pack import PackError
 from kowalski_jupyter.kernels.rich import rich_of
-from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling
+from kowalski_jupyter.models.base import ModelError, ModelUnreachableError, Sampling, Usage
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.budget import Budget, LimitReachedError
 from kowalski_jupyter.rlm.calls.memo import Memo, RunMemo
@@ -22,7 +22,7 @@ from kowalski_jupyter.rlm.calls.options import SubcallError
 from kowalski_jupyter.rlm.calls.subcalls import RunCalls, text_value
 from kowalski_jupyter.rlm.chat.prompts import PROFILES, Profile, choose_profile, fit, opening, read_opening
 from kowalski_jupyter.rlm.course import COURSE, Course
-from kowalski_jupyter.rlm.direct import ask_directly
+from kowalski_jupyter.rlm.direct import Coming, ask_directly
 from kowalski_jupyter.rlm.endpoints import Endpoint, Endpoints
 from kowalski_jupyter.rlm.kernels import RunKernels
 from kowalski_jupyter.rlm.log import EventLog
@@ -119,6 +119,7 @@ class Run:
         self._course = course or Course()
         self._kernels: RunKernels | None = None
         self._loop: Loop | None = None
+        self._coming: Coming | None = None
         self._calls: RunCalls | None = None
         self._work: asyncio.Task[Value] | None = None
         self._reached = ""
@@ -133,9 +134,8 @@ class Run:
         return Tree(resources, budget, endpoints, memo, self.settings.seed)
 
     def _tell(self, text: str) -> None:
-        """Say what becomes of a request, unless nobody waits for it any more."""
-        if not self.log.finished:
-            self._emit(ev.Notice(text))
+        """Say what becomes of a request."""
+        self._emit(ev.Notice(text))
 
     async def execute(self) -> None:
         """Run to the end. Every outcome is a `RunFinished` event; only cancellation and bugs are raised again.
@@ -168,7 +168,8 @@ class Run:
         finally:
             if self._kernels is not None:
                 self._kernels.stop()
-            self._emit(ev.RunFinished(state, error, budget.seconds - begun))
+            spent = () if self._parent else (budget.spent.prompt_tokens, budget.spent.completion_tokens)
+            self._emit(ev.RunFinished(state, error, budget.seconds - begun, *spent))
             if self._parent is None:
                 budget.stop_clock()
             if self._calls is not None:
@@ -233,6 +234,9 @@ class Run:
 
     async def _give_best(self) -> None:
         """Keep the best answer that there is, without asking any model."""
+        if self._coming is not None and self._coming.text and self._schema is None:
+            self.partial = True
+            await self._give(text_value(self._coming.text))
         if self._kernels is None or self._loop is None or self._calls is None:
             return
         self._calls.stop()
@@ -270,8 +274,9 @@ class Run:
             temperature=self.settings.temperature,
             seed=self.settings.seed,
         )
+        self._coming = Coming(self._emit)
         return await ask_directly(
-            self.question, endpoint, self._tree.budget, sampling, schema=self._schema, emit=self._emit
+            self.question, endpoint, self._tree.budget, sampling, schema=self._schema, emit=self._coming.emit
         )
 
     async def _run_loop(self, endpoint: Endpoint) -> Value:
@@ -357,6 +362,8 @@ class Run:
             _log.exception("Run %s ended by a fault of ours", run_id)
         finally:
             resources.discard(item)
+            if self._calls is not None:
+                self._calls.took(run_id, _told_tokens(child.log.events))
         if child.answer is None or child.partial:
             raise SubcallError(child.failure())
         return child.answer
@@ -369,6 +376,12 @@ def _explain(failure: Exception) -> str:
     if isinstance(failure, OSError):
         return f"The system refused: {failure}. Free what is short (disk, memory, files) and run again."
     return f"Unexpected {type(failure).__name__}: {failure}. Please report this; the server's log has more."
+
+
+def _told_tokens(events: Sequence[ev.Event]) -> Usage:
+    """Return the tokens that a run's events tell of."""
+    told = [event for event in events if isinstance(event, ev.ReplyFinished | ev.SubcallFinished)]
+    return Usage(sum(each.prompt_tokens or 0 for each in told), sum(each.completion_tokens or 0 for each in told))
 
 
 def _answered(value: Value, *, partial: bool) -> ev.Answered:

@@ -242,6 +242,8 @@ class Trace:
     def _(self, event: ev.RunFinished) -> None:
         self._end_turn(event.time)
         self.state, self.error = event.state, event.error
+        if event.prompt_tokens is not None and event.completion_tokens is not None:
+            self._usage |= {"prompt_tokens": event.prompt_tokens, "completion_tokens": event.completion_tokens}
         self._ended = event.time
         self._progress = self._approval = None
         for cell in self._cells.values():

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from kowalski_jupyter.kernels.base import Query, Value
 from kowalski_jupyter.kernels.values import encode, untagged
-from kowalski_jupyter.models.base import Message, ModelError, ModelRejectedError, Sampling
+from kowalski_jupyter.models.base import Message, ModelError, ModelRejectedError, Sampling, Usage
 from kowalski_jupyter.rlm.budget import Budget, SubcallsRefusedError
 from kowalski_jupyter.rlm.calls.memo import Memo, memo_key
 from kowalski_jupyter.rlm.calls.options import PromptOptions, SubcallError
@@ -95,6 +95,7 @@ class RunCalls:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped = False
         self._shelf = Shelf()
+        self._took: dict[str, Usage] = {}
 
     @property
     def checks_answer(self) -> bool:
@@ -111,6 +112,10 @@ class RunCalls:
         self._stopped = True
         for task in self._tasks:
             task.cancel()
+
+    def took(self, run: str, tokens: Usage) -> None:
+        """Note what a child run has taken, whose call is about to end."""
+        self._took[run] = tokens
 
     async def llm_query(self, prompt: str, options: Mapping[str, Any]) -> Any:
         """Answer one prompt.
@@ -342,7 +347,9 @@ class RunCalls:
                 text = value.text
                 return value
             finally:
-                self._emit(SubcallFinished(number, text, error, time.monotonic() - started))
+                took = self._took.pop(run, Usage(0, 0))
+                tokens = (took.prompt_tokens, took.completion_tokens)
+                self._emit(SubcallFinished(number, text, error, time.monotonic() - started, *tokens))
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(child(query)) for query in queries]
