@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from kowalski_jupyter.rlm.calls.json_values import json_values
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
-_OPENERS = re.compile(r"[\[{]")
-_MOST_TRIES = 50
 _LARGEST = 64 << 10
 _PATTERNS = frozenset({"pattern", "patternProperties"})
 _NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
@@ -102,7 +100,7 @@ def read_reply(reply: str, schema: Mapping[str, Any]) -> Any:
         MismatchError: there is none, or none that fulfils `schema`.
     """
     reason = MismatchError("the reply is not JSON")
-    for candidate in _candidates(reply):
+    for candidate in json_values(reply):
         try:
             validate(candidate, schema)
         except MismatchError as error:
@@ -128,26 +126,3 @@ def _validator(schema: str) -> Draft202012Validator:
     from referencing import Registry  # noqa: PLC0415 - slow
 
     return Draft202012Validator(json.loads(schema), registry=Registry())
-
-
-def _candidates(reply: str) -> list[Any]:
-    """Return the JSON values that a reply may mean, the most likely first."""
-    found = []
-    for text in (reply, *_FENCED.findall(reply)):
-        try:
-            found.append(json.loads(text))
-        except ValueError:
-            continue
-    decoder = json.JSONDecoder()
-    position = 0
-    for _ in range(_MOST_TRIES):
-        match = _OPENERS.search(reply, position)
-        if match is None:
-            break
-        try:
-            value, position = decoder.raw_decode(reply, match.start())
-        except (ValueError, RecursionError):
-            position = match.end()
-        else:
-            found.append(value)
-    return found
