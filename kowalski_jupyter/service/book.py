@@ -79,6 +79,11 @@ class RunBook:
             return live
         return self.runs[run_id]
 
+    def answer(self, run_id: str) -> Value | None:
+        """Return a run's answer, if it is known."""
+        live = self.runs.get(run_id)
+        return self.store.answer(run_id) if live is None else live.answer
+
     def events(self, run_id: str) -> Sequence[Event]:
         """Return the events of a run so far; none, if there is no such run."""
         try:

@@ -98,7 +98,7 @@ class Service(Starting):
         from kowalski_jupyter.service.export.notebook import to_notebook  # noqa: PLC0415 (slow, and seldom used)
 
         events = self.record(run_id)
-        return to_notebook(events) if form == "notebook" else to_jsonl(events)
+        return to_notebook(events, self._book.answer) if form == "notebook" else to_jsonl(events)
 
     def status(self) -> dict[str, Any]:
         """Return runs, model, machine and devices (docs/run-format.md, `IStatus`)."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from kowalski_jupyter.kernels.base import Value
+from kowalski_jupyter.kernels.prelude.encode import encode
 from kowalski_jupyter.rlm import events as ev
 from kowalski_jupyter.rlm.log import EventLog
 from kowalski_jupyter.service.export.jsonl import to_jsonl
@@ -27,6 +30,7 @@ class Told:
         self.log = EventLog()
         self.calls = 0
         self.turn = 0
+        self.answers: dict[str, Value] = {}
         given = [{"name": "notes", "type": "str", "summary": "30 characters"}] if data is None else list(data)
         path = "loop" if given else "direct"
         self.add(ev.RunStarted("r-1", "How many\napples?", path, "here", given, 20, 900.0))
@@ -35,7 +39,16 @@ class Told:
     def add(self, event: ev.Event) -> None:
         self.log.append(event)
 
-    def cell(self, code: str, status: Any = "ok", calls: Calls = (), language: str = "python") -> None:
+    def cell(
+        self,
+        code: str,
+        status: Any = "ok",
+        calls: Calls = (),
+        language: str = "python",
+        *,
+        children: Sequence[Value] = (),
+        seconds: float = 0.2,
+    ) -> None:
         self.turn += 1
         name = f"{self.turn}.1"
         self.add(ev.TurnStarted(self.turn))
@@ -48,8 +61,14 @@ class Told:
             self.calls += 1
             self.add(ev.SubcallStarted(name, self.calls, "tiny", prompt))
             self.add(ev.SubcallFinished(self.calls, reply, error, 0.1, 7, 3))
+        for answer in children:
+            self.calls += 1
+            run = f"r-1-{self.calls}"
+            self.answers[run] = answer
+            self.add(ev.SubcallStarted(name, self.calls, "tiny", "child?", run=run))
+            self.add(ev.SubcallFinished(self.calls, answer.text, "", 0.1))
         self.add(ev.CellOutput(name, "stdout", "shown"))
-        self.add(ev.CellFinished(name, status, "", 0.2))
+        self.add(ev.CellFinished(name, status, "", seconds))
         self.add(ev.Feedback(self.turn, f"go on after {self.turn}", trouble=False))
 
     def end(self, text: str = "2") -> list[ev.Event]:
@@ -65,8 +84,15 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
 
-    def run(events: Sequence[ev.Event], define: str, check: str, *, ours: bool = False) -> Any:
-        book = nbformat.reads(to_notebook(events).decode(), 4)
+    def run(
+        events: Sequence[ev.Event],
+        define: str,
+        check: str,
+        *,
+        ours: bool = False,
+        answers: Mapping[str, Value] | None = None,
+    ) -> Any:
+        book = nbformat.reads(to_notebook(events, (answers or {}).get).decode(), 4)
         nbformat.validate(book)
         hide = "" if ours else "import sys\nsys.modules['kowalski_jupyter'] = None\n"
         book.cells.insert(1, nbformat.v4.new_code_cell(hide + define))
@@ -129,6 +155,48 @@ def test_a_failed_cell_stays_where_later_cells_use_what_it_bound(execute: Execut
     assert "lost" not in str(book)
 
 
+def test_a_failed_cell_stays_where_it_changed_what_later_cells_use(execute: Execute) -> None:
+    changes = [
+        ("kept = {}", "kept['a'] = 1", {"a": 1}),
+        ("kept = []", "kept.append(5)", [5]),
+        ("kept = Counter()", "kept.n = 7\nkept.update('a')", {"a": 1}),
+        ("kept = []\ndef keep(n):\n    kept.append(n)", "keep(3)", [3]),
+        ("kept = [2]\ndef put(into):\n    into.append(1)", "put(kept)", [2, 1]),
+        ("def local():\n    kept = 1", "kept = 20", 20),
+        ("kept = 0", "kept += 4", 4),
+    ]
+    told = Told()
+    for number, (before, failed, _) in enumerate(changes):
+        told.cell(before.replace("kept", f"kept{number}"))
+        told.cell(failed.replace("kept", f"kept{number}") + "\n1 / 0", status="error")
+    told.cell("del notes", status="error")
+    told.cell(f"FINAL([{', '.join(f'kept{number}' for number in range(len(changes)))}])", status="final")
+    book = execute(told.end(), "notes = 'n'", f"print(answer == {[value for _, _, value in changes]!r})")
+
+    assert text_of(book.cells[-1]).strip() == "True"
+
+
+def test_a_failed_cell_that_only_read_is_left_out() -> None:
+    told = Told()
+    told.cell("import random\nkinds = {}")
+    told.cell(
+        "print(notes.upper(), kinds.get('a'), len(kinds), json.dumps(kinds), random.random())\nno", status="error"
+    )
+    told.cell("FINAL((notes, kinds, json, random))", status="final")
+
+    assert "notes.upper" not in to_notebook(told.end()).decode()
+
+
+@pytest.mark.parametrize("code", ["import time\nx = 5\ntime.sleep(600)", "x = 5\nawait asyncio.sleep(600)"])
+def test_a_cell_that_was_stopped_is_stopped_again(execute: Execute, code: str) -> None:
+    told = Told()
+    told.cell(code, status="timeout", seconds=1.0)
+    told.cell("FINAL(x + 1)", status="final")
+    book = execute(told.end(), "notes = 'n'", "print(answer)")
+
+    assert text_of(book.cells[-1]).strip() == "6"
+
+
 def test_what_a_killed_kernel_lost_is_left_out(execute: Execute) -> None:
     told = Told()
     told.cell("before = 1")
@@ -149,14 +217,59 @@ def test_what_a_killed_kernel_lost_is_left_out(execute: Execute) -> None:
         ("async def work():\n    return await llm_query_async('p')\nFINAL(await work())", "said"),
         ("FINAL(json.dumps(Counter('aab')))", '{"a": 2, "b": 1}'),
         ("FINAL(llm_query('q', schema={'type': 'object'})['n'])", "4"),
+        ("FINAL(llm_query('fenced', schema={'type': 'object', 'required': ['n']})['n'])", "4"),
+        ("text = '''\nab\n  c'''\nFINAL(f\"\"\"{text}\n{1 +\n1}\"\"\")\nfail", "ab\n  c\n2"),
+        ("share('v', (1, 2))\nFINAL(shared('v'))", "[1, 2]"),
+        ("FINAL([each['cell'] for each in history])", "[]"),
+        ("FINAL(rlm_query('r', 'about'))", "plain text"),
+        ("FINAL(rlm_query('r', {'a': [1]}))", "plain data"),
+        ("FINAL(rlm_query_batched(['r', 'r', 's'], [{1}, {2}, None]))", "['a set', 'another', 'alone']"),
     ],
 )
 def test_every_way_to_answer_binds_the_answer(execute: Execute, code: str, value: str) -> None:
     told = Told()
-    told.cell(code, status="final", calls=[("p", "said", ""), ("q", '{"n": 4}', "")])
+    replies = {"p": "said", "q": '{"n": 4}', "fenced": 'As in [1]:\n```json\n{"n": 4}\n```', "s": "alone"}
+    replies |= {"r\n\nabout": "plain text", 'r\n\n{"a":[1]}': "plain data"}
+    replies |= {'r\n\n{"$":"set","v":[1]}': "a set", 'r\n\n{"$":"set","v":[2]}': "another"}
+    if "{1}" in code:
+        replies = {prompt: reply for prompt, reply in replies.items() if not reply.startswith("plain")}
+    told.cell(code, status="final", calls=[(prompt, reply, "") for prompt, reply in replies.items()])
     book = execute(told.end(), "notes = 'n'", "print(answer)")
 
     assert text_of(book.cells[-1]).strip() == value
+
+
+def test_history_is_what_the_cell_found(execute: Execute) -> None:
+    told = Told()
+    told.cell("1 / 0", status="error")
+    told.cell("x = len(history)")
+    told.cell("FINAL((x, [(each['cell'], each['output']) for each in history]))", status="final")
+    book = execute(told.end(), "notes = 'n'", "print(answer)")
+
+    assert text_of(book.cells[-1]).strip() == "(1, [(1, 'shown'), (2, 'shown')])"
+
+
+def test_what_child_runs_gave_is_what_it_was(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    given = [3, {"error": "none", "n": [1]}, (1, {2}), b"x"]
+    told.cell("parts = rlm_query_batched(['child?'] * 4, [1, 2, 3, 4])", children=[Value(*encode(v)) for v in given])
+    told.cell("FINAL(parts)", status="final")
+    book = execute(told.end(), "notes = 'n'", "print(answer == " + repr(given) + ")", answers=told.answers)
+    assert text_of(book.cells[-1]).strip() == "True"
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    told = Told()
+    told.cell("FINAL(rlm_query('child?', 'c').sum())", status="final", children=[Value(*encode(np.arange(4)))])
+    book = execute(told.end(), "notes = 'n'", "print(answer)", ours=True, answers=told.answers)
+    assert text_of(book.cells[-1]).strip() == "6"
+
+
+def test_data_may_be_called_name(execute: Execute) -> None:
+    told = Told([{"name": "name", "type": "str", "summary": "s"}])
+    told.cell("FINAL(name.upper() + context)", status="final")
+    book = execute(told.end(), "name = 'Ada'", "print(answer)")
+
+    assert text_of(book.cells[-1]).strip() == "ADAAda"
 
 
 def test_data_called_answer_keeps_its_name(execute: Execute) -> None:
@@ -198,10 +311,11 @@ def test_helpers_that_ask_models_are_answered_from_the_record(
     told = Told()
     calls = [("is x fruit?", "yes", ""), ("is y fruit?", "no", ""), ("v?", "A", ""), ("v?", "B", ""), ("v?", "A.", "")]
     told.cell("kinds = map_query(['x', 'y'], 'is {item} fruit?')\nbest = vote('v?', 3)", calls=calls)
-    told.cell("FINAL((kinds, best))", status="final")
+    told.cell("[n] = map_query([1], 'n {item}', schema={'type': 'integer'})", calls=[("n 1", "```json\n7\n```", "")])
+    told.cell("FINAL((kinds, best, n))", status="final")
     book = execute(told.end(), "notes = 'n'", "print(answer)", ours=True)
 
-    assert text_of(book.cells[-1]).strip() == "(['yes', 'no'], 'A')"
+    assert text_of(book.cells[-1]).strip() == "(['yes', 'no'], 'A', 7)"
 
 
 def test_texts_that_were_too_long_together_are_again(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
-import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import nbformat
 
-from kowalski_jupyter.kernels.prelude import chunks, search
+from kowalski_jupyter.kernels.base import Value
+from kowalski_jupyter.kernels.prelude import chunks, plain, search
 from kowalski_jupyter.rlm import events as ev
+from kowalski_jupyter.rlm.calls import json_values
 from kowalski_jupyter.service.export import recorded as functions
+from kowalski_jupyter.service.export import shelf
+from kowalski_jupyter.service.export.cells import BROKEN_OFF, Cell, binds, cells_of, path_of
+from kowalski_jupyter.service.export.replies import DECODED, recorded_replies
+from kowalski_jupyter.service.export.wrapping import stopped_after, until_final
+
+_PARTS = {
+    r"chunks": (chunks,),
+    r"search": (search,),
+    r"schema": (json_values,),
+    r"shared?": (plain, shelf),
+}
+"""What comes along where a run's code has such a word."""
 
 _ASKING_HELPERS = ("map_query", "vote", "tree_reduce")
 
@@ -27,10 +38,10 @@ class RecordedCalls:
     """Answers the helpers' requests from the record."""
 
     def call(self, request):
+        schema = request.fields["options"].get("schema")
         if "prompt" in request.fields:
-            return Reply(_recorded(request.fields["prompt"]), b"")
-        replies = _each(_recorded, request.fields["prompts"])
-        return Reply([_item(reply) for reply in replies], b"")
+            return Reply(llm_query(request.fields["prompt"], schema=schema), b"")
+        return Reply([_item(reply) for reply in llm_query_batched(request.fields["prompts"], schema=schema)], b"")
 
 
 def _item(reply):
@@ -42,30 +53,31 @@ map_query, vote, tree_reduce = helpers.map_query, helpers.vote, helpers.tree_red
 '''
 
 
-@dataclass(slots=True)
-class _Cell:
-    turn: int
-    name: str
-    language: str
-    code: str
-    status: str = ""
-
-
-def to_notebook(events: Sequence[ev.Event]) -> bytes:
+def to_notebook(events: Sequence[ev.Event], answer_of: Callable[[str], Value | None] = lambda _: None) -> bytes:
     """Return a run as a notebook (nbformat 4).
 
-    It holds the cells that ended well, in order, and of those that failed the ones that bound what later cells use.
-    It runs in any Python kernel once the run's variables are defined; its first cells say which. A run that used
-    ``map_query``, ``vote`` or ``tree_reduce`` needs kowalski-jupyter there, but no model either.
+    It holds the cells that ended well, in order, and of those that did not the ones that bound or changed what later
+    cells use. It runs in any Python kernel once the run's variables are defined; its first cells say which. A run that
+    used ``map_query``, ``vote`` or ``tree_reduce``, or whose child runs gave tables and the like, needs
+    kowalski-jupyter there, but no model either.
+
+    Args:
+        events: of the run.
+        answer_of: returns the answer of a child run, if it is known; its text stands for it otherwise.
     """
     started = next(event for event in events if isinstance(event, ev.RunStarted))
     book = nbformat.v4.new_notebook(metadata=_metadata(started))
-    path = _path(_cells(events))
+    cells = cells_of(events)
+    path = path_of(cells)
     book.cells = [_markdown(_heading(started, events))]
     if path:
         code = "\n".join(cell.code for cell in path)
-        book.cells += [_code(part) for part in _setup(started, code, _recorded(events, {cell.name for cell in path}))]
+        replies = recorded_replies(events, {cell.name for cell in path}, answer_of)
+        book.cells += [_code(part) for part in _setup(started, code, replies)]
+        own = any(binds(cell, "history") for cell in path) or "history" in {item["name"] for item in started.data}
         for cell in path:
+            if not own and cell.language == "python" and re.search(r"\bhistory\b", cell.code):
+                book.cells.append(_code(f"history = {_history(cells, cell)!r}"))
             book.cells += _shown(cell)
         if path[-1].status == "final" and not re.search(r"\bFINAL(_VAR)?\b", path[-1].code):
             book.cells.append(_code('FINAL(answer["content"])'))
@@ -77,89 +89,33 @@ def to_notebook(events: Sequence[ev.Event]) -> bytes:
     return str(nbformat.writes(book)).encode("utf-8", "backslashreplace")
 
 
-def _cells(events: Sequence[ev.Event]) -> list[_Cell]:
-    cells: dict[str, _Cell] = {}
-    for event in events:
-        if isinstance(event, ev.CellStarted):
-            cells[event.cell] = _Cell(event.turn, event.cell, event.language, event.code)
-        elif isinstance(event, ev.CellFinished) and event.cell in cells:
-            cells[event.cell].status = event.status
-    return list(cells.values())
+def _history(cells: Sequence[Cell], until: Cell) -> list[dict[str, Any]]:
+    """Return what a cell found in ``history``."""
+    before = [cell for cell in cells[: cells.index(until)] if cell.language == "python"]
+    return [{"cell": number, "code": cell.code, "output": cell.output} for number, cell in enumerate(before, 1)]
 
 
-def _path(cells: list[_Cell]) -> list[_Cell]:
-    """Return the cells that lead to the answer: those after the last loss of all variables that are of use."""
-    died = max((place for place, cell in enumerate(cells) if cell.status == "died"), default=-1)
-    path: list[_Cell] = []
-    needed: set[str] = set()
-    for cell in reversed(cells[died + 1 :]):
-        bound, used = _names(cell.code)
-        if cell.status in ("ok", "final"):
-            needed = (needed - bound) | used
-        elif cell.status == "error" and bound & needed:
-            needed |= used
-        else:
-            continue
-        path.append(cell)
-    return path[::-1]
-
-
-def _names(code: str) -> tuple[set[str], set[str]]:
-    """Return the names that a cell binds and those that it uses, as far as its text tells."""
-    try:
-        nodes = list(ast.walk(ast.parse(code)))
-    except (SyntaxError, ValueError, RecursionError):  # not Python
-        return set(), set()
-    bound, used = set(), set()
-    for node in nodes:
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                used.add(name)
-            case ast.Name(id=name):
-                bound.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                bound.add(name)
-            case ast.alias(name=name, asname=other):
-                bound.add((other or name).partition(".")[0])
-    return bound, used
-
-
-def _recorded(events: Sequence[ev.Event], cells: set[str]) -> Mapping[str, list[Any]]:
-    """Return the replies to the sub-calls of some cells, by prompt, in the order in which they were asked."""
-    asked = {event.call: event for event in events if isinstance(event, ev.SubcallStarted) and event.cell in cells}
-    replies: dict[int, Any] = {}
-    for event in events:
-        if isinstance(event, ev.SubcallFinished) and event.call in asked:
-            replies[event.call] = {"error": event.error} if event.error else event.reply
-    found: dict[str, list[Any]] = {}
-    for call, reply in sorted(replies.items()):
-        found.setdefault(asked[call].prompt, []).append(reply)
-    return {
-        prompt: listed[:1] if listed.count(listed[0]) == len(listed) else listed for prompt, listed in found.items()
-    }
-
-
-def _setup(started: ev.RunStarted, code: str, recorded: Mapping[str, list[Any]]) -> list[str]:
+def _setup(started: ev.RunStarted, code: str, recorded: Mapping[str, list[str]]) -> list[str]:
     """Return the code cells before the run's own: data, functions, recorded replies."""
     names = [item["name"] for item in started.data]
     load = "\n".join(f"# {item['name']} = …  # {item['type']}: {_line(item['summary'])}" for item in started.data)
     parts = [f"# The data of the run. Define it here or above.\n{load}", _source(functions)]
-    for name, module in (("chunks", chunks), ("search", search)):
-        if re.search(rf"\b{name}\b", code):
-            parts.append(_source(module))
+    for word, modules in _PARTS.items():
+        if re.search(rf"\b{word}\b", code):
+            parts += map(_source, modules)
     if re.search(rf"\b({'|'.join(_ASKING_HELPERS)})\b", code):
         parts.append(_HELPERS_CELL.strip())
+    if any(reply.startswith("decode_answer(") for replies in recorded.values() for reply in replies):
+        parts.append(DECODED.strip())
     answer = "final_answer" if "answer" in names else "answer"
     context = names[0] if len(names) == 1 else "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
     lines = [
-        f"for name in {names!r}:",
-        "    if name not in globals():",
-        '        raise NameError(f"Define {name} first: it is the data that this run was about.")',
+        f"_check_defined({names!r})",
         *([] if "context" in names else [f"context = {context}"]),
         f"ANSWER = {answer!r}",
         *(['answer = {"content": None, "ready": False}'] if answer == "answer" else []),
         "RECORDED.update({"
-        + "".join(f"\n    {prompt!r}: {replies!r}," for prompt, replies in recorded.items())
+        + "".join(f"\n    {prompt!r}: [{', '.join(replies)}]," for prompt, replies in recorded.items())
         + "\n})",
     ]
     return [*parts, "\n".join(lines)]
@@ -168,36 +124,26 @@ def _setup(started: ev.RunStarted, code: str, recorded: Mapping[str, list[Any]])
 def _source(module: Any) -> str:
     """Return a module's source as a cell: without what only a module needs."""
     source = inspect.getsource(module)
-    source = re.sub(r"(?m)^from __future__ import annotations\n+|[ \t]*# noqa.*$", "", source)
+    source = re.sub(r"(?m)^from (__future__|kowalski_jupyter\.\S+) import \w+\n+|[ \t]*# noqa.*$", "", source)
     return source.strip()
 
 
-def _shown(cell: _Cell) -> list[Any]:
+def _shown(cell: Cell) -> list[Any]:
     heading = _markdown(f"## Turn {cell.turn}")
     if cell.language == "bash":
         return [heading, _code(f"%%bash\n{cell.code}")]
     if cell.language != "python":
         return [heading, _markdown(f"```{cell.language}\n{cell.code}\n```")]
-    code = _code(_stopping(cell.code) if cell.status == "final" else cell.code)
+    if cell.status == "final":
+        return [heading, _code(until_final(cell.code))]
+    if cell.status in BROKEN_OFF:
+        heading = _markdown(f"## Turn {cell.turn}\n\nThis cell was stopped. What it had done by then is of use later.")
+        return [heading, _code(stopped_after(cell.code, cell.seconds))]
+    code = _code(cell.code)
     if cell.status == "error":
         code.metadata["tags"] = ["raises-exception"]
-        heading = _markdown(f"## Turn {cell.turn}\n\nThis cell failed, and bound what later ones use.")
+        heading = _markdown(f"## Turn {cell.turn}\n\nThis cell failed. What it had done by then is of use later.")
     return [heading, code]
-
-
-def _stopping(code: str) -> str:
-    """Return code that does not go on after ``FINAL``, which in the run ended the cell."""
-    try:
-        body = ast.parse(code).body
-        last = body[-1] if body else None
-        if isinstance(last, ast.Expr) and "FINAL" not in "".join(ast.unparse(node) for node in body[:-1]):
-            return code
-        wrapped = f"with until_final():\n{textwrap.indent(code, '    ')}"
-        (statement,) = ast.parse(wrapped).body
-    except (SyntaxError, ValueError, RecursionError):
-        return code
-    same = isinstance(statement, ast.With) and list(map(ast.dump, statement.body)) == list(map(ast.dump, body))
-    return wrapped if same else code  # a text over several lines would not survive the indentation
 
 
 def _heading(started: ev.RunStarted, events: Sequence[ev.Event]) -> str:
