@@ -57,7 +57,7 @@ def test_what_a_limit_counted_is_what_is_shown_when_it_ends_the_run(open_desk: O
     with ScriptedServer(tree(CHILDREN, block("FINAL(len(context))"))) as server:
         document = open_desk(server).ask("What?", {"notes": "alpha\n"}, depth=2, max_prompt_tokens=2000).document
 
-    assert "prompt tokens is reached (2000)" in document["error"]
+    assert "prompt tokens is reached (2,000)" in document["error"]
     assert tokens(document)[0] >= 2000
 
 

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .tagged import is_missing
-
 _DEEPEST = 200
 
 
@@ -41,6 +39,12 @@ def as_csv(value: Any) -> str:
     writer.writerow(columns)
     writer.writerows([_cell(item) for item in row] for row in rows)
     return out.getvalue()
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether `value` is one of pandas' signs for what is missing. One of them counts as a datetime."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and (value is pandas.NaT or value is pandas.NA)
 
 
 def is_table(value: Any) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from .plain import is_missing
+
 WHAT_CAN = (
     "text, bytes, numbers, dates, lists, dicts, sets, NumPy arrays and, by itself, a matplotlib or Plotly figure or a "
     "table (pandas, polars, pyarrow)"
@@ -76,12 +78,6 @@ _LEAVES: Sequence[tuple[Any, str, Callable[[Any], Any]]] = (
     (fractions.Fraction, "fraction", str),
     (uuid.UUID, "uuid", str),
 )
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether `value` is one of pandas' signs for what is missing. One of them counts as a datetime."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and (value is pandas.NaT or value is pandas.NA)
 
 
 def _as_python(value: Any) -> Any:
