@@ -98,5 +98,8 @@ class Following:
         except ValueError as error:
             said = " ".join(str(error).split())
             raise RlmError(
-                f"The answer does not fit the model class: {said}", partial=value, document=document
+                f"The answer does not fit the model class: {said.rstrip('.')}. The model knows no rules but those of "
+                "the class's JSON Schema: write this one into the question too, and run again.",
+                partial=value,
+                document=document,
             ) from None
