@@ -237,6 +237,8 @@ def _write_and_wait(path: Path, ready: Any) -> None:
     async def main() -> None:
         store = RunStore(path)
         ToyRun(store, "r-other").turn(1)
+        for _ in range(2):  # rounds of the loop, after which it is written (see `EventLog.follow`)
+            await asyncio.sleep(0)
         ready.set()
         await asyncio.sleep(600)
 
