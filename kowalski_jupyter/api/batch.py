@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from kowalski_jupyter.api.progress import Meter, Progress
 from kowalski_jupyter.api.result import RlmError
@@ -22,7 +23,7 @@ MOST_PARALLEL: Final = 50
 """Tasks of a batch that may go on at a time."""
 
 _LOOK_SECONDS: Final = 0.2
-"""How often to look whether there was a Ctrl+C: one that comes just before the wait begins does not end it."""
+"""How often to look whether there was a Ctrl+C: one that comes just before the wait begins is not heard in it."""
 
 
 def read_task(task: Task) -> tuple[str, dict[str, Any]]:
@@ -78,30 +79,57 @@ def run_all(
         news.put(meter.progress())
 
     thread = threading.Thread(target=aside, name="kowalski-batch")
-    thread.start()
-    interrupt: KeyboardInterrupt | None = None
-    try:
-        while True:
-            try:
+    with _Interrupts(lambda: _call(loop, stop)) as interrupts:
+        thread.start()
+        try:
+            while True:
                 try:
                     progress = news.get(timeout=_LOOK_SECONDS)
                 except Empty:
                     continue
-            except KeyboardInterrupt as error:
-                if interrupt is not None:
-                    raise
-                interrupt = error
-                _call(loop, stop)
-                continue
-            if progress is None:
-                break
-            on_progress(progress)
-    finally:
-        _call(loop, task.cancel)
-        thread.join()
+                if progress is None:
+                    break
+                on_progress(progress)
+        finally:
+            _call(loop, task.cancel)
+            thread.join()
     task.result()
-    if interrupt is not None:
-        raise interrupt
+    if interrupts.came:
+        raise KeyboardInterrupt
+
+
+class _Interrupts:
+    """Takes a first Ctrl+C, wherever this thread is just then; a second one is raised, as all are without this.
+
+    Args:
+        first: called at the first.
+
+    Attributes:
+        came: whether there was one.
+    """
+
+    def __init__(self, first: Callable[[], object]) -> None:
+        self.came = False
+        self._first = first
+        self._takes = False
+
+    def __enter__(self) -> Self:
+        # Elsewhere Ctrl+C does not come, or what comes of it is the program's own.
+        if threading.current_thread() is threading.main_thread():
+            self._takes = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._takes:
+            signal.signal(signal.SIGINT, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._takes:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _take(self, *_: object) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+        self._first()
 
 
 def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
