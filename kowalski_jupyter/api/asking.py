@@ -12,7 +12,7 @@ from kowalski_jupyter.api.connected import Connected
 from kowalski_jupyter.api.data import discard, make_aside, pack_all
 from kowalski_jupyter.api.following import Following, OnUpdate, Step
 from kowalski_jupyter.api.result import Result, RlmError
-from kowalski_jupyter.api.schema import Schema
+from kowalski_jupyter.api.schema import Schema, has_rules
 from kowalski_jupyter.kernels.base import DataItem
 from kowalski_jupyter.rlm.events import Event
 from kowalski_jupyter.service.options import check_options
@@ -50,13 +50,19 @@ class Asking(Connected):
         self._step = step if callable(step) else None
         self._on_update = on_update
 
+    @property
+    def _followed(self) -> dict[str, Any]:
+        """The options of a run that is followed from here: a model class has a word on its answer."""
+        return {**self._options, "judged": True} if has_rules(self._schema) else self._options
+
     def _request(
         self, client: ServiceClient, question: str, context: Any, data: Mapping[str, Any], *, detach: bool = False
     ) -> RunRequest:
         if not isinstance(question, str) or not question.strip():
             raise RlmError("The question must be a text that says something.")
         values = dict(data) if context is None else {"context": context, **data}
-        return RunRequest(question, pack_all(values, client.info.data_root), self._options, detach)
+        options = self._options if detach else self._followed
+        return RunRequest(question, pack_all(values, client.info.data_root), options, detach)
 
     def _follow(
         self,
@@ -66,14 +72,14 @@ class Asking(Connected):
         *,
         cancels: bool = True,
     ) -> Result:
-        """Follow a run to its end; `cancels` says whether leaving early stops it."""
-        following = Following(self._on_update)
+        """Follow a run to its end; `cancels` says whether leaving early stops it, and its answer is judged here."""
+        following = Following(self._on_update, self._step, self._schema if cancels else None)
         try:
             with opened as batches:
                 for batch in batches:
                     following.take(batch)
-                    if following.waiting is not None and self._step is not None:
-                        word = following.word(self._step)
+                    if following.waiting is not None:
+                        word = following.word()
                         with suppress(ServiceError):  # as in `_decide`
                             client.steer(following.run, **word)
             value = client.answer(following.run) if following.answered else None
@@ -110,9 +116,9 @@ class Asking(Connected):
             return await asked.answer(following.run) if following.answered else None
 
     async def _decide(self, asked: AsyncServiceClient, following: Following) -> None:
-        """Have the user's function decide on the block that waits, if there are both."""
-        if following.waiting is not None and self._step is not None:
-            word = await asyncio.to_thread(following.word, self._step)
+        """Have the user's function or class decide on what waits, if there are both."""
+        if following.waiting is not None:
+            word = await asyncio.to_thread(following.word)
             with suppress(ServiceError):  # someone else was faster; if the service is gone, the stream says so
                 await asked.steer(following.run, **word)
 

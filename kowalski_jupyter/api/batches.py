@@ -87,7 +87,7 @@ class Batches(Asking):
         """
         if run and (earlier := await _of_earlier(client, run)) is not None:
             return earlier
-        following = Following(self._on_update)
+        following = Following(self._on_update, self._step, self._schema)
         sent: SentAnswer | None = None
         try:
             question, data = read_task(task)

@@ -7,8 +7,9 @@ from typing import Any
 
 from kowalski_jupyter.api.bundle import Document
 from kowalski_jupyter.api.result import Result, RlmError
-from kowalski_jupyter.api.schema import Schema, as_instance
-from kowalski_jupyter.rlm.events import ApprovalAsked, ApprovalGiven, Event
+from kowalski_jupyter.api.schema import Schema, as_instance, refusal
+from kowalski_jupyter.kernels.values import decode_answer
+from kowalski_jupyter.rlm.events import AnswerJudged, AnswerOffered, ApprovalAsked, ApprovalGiven, Event
 from kowalski_jupyter.rlm.trace import Trace
 
 OnUpdate = Callable[[Document], None]
@@ -21,15 +22,21 @@ class Following:
 
     Args:
         on_update: told of the run's document after each batch of events.
+        step: the user's function that decides on blocks, if there is one.
+        schema: judges answers, if it is a model class.
 
     Attributes:
-        waiting: the block that waits for the user's word, if one does.
+        waiting: the block or the answer that waits for a word from here, if one does.
     """
 
-    def __init__(self, on_update: OnUpdate | None = None) -> None:
-        self.waiting: ApprovalAsked | None = None
+    def __init__(
+        self, on_update: OnUpdate | None = None, step: Step | None = None, schema: Schema | None = None
+    ) -> None:
+        self.waiting: ApprovalAsked | AnswerOffered | None = None
         self._trace = Trace()
         self._on_update = on_update
+        self._step = step
+        self._schema = schema
 
     @property
     def run(self) -> str:
@@ -40,10 +47,15 @@ class Following:
         """Take the next events, in order."""
         for event in batch:
             self._trace.apply(event)
-            if isinstance(event, ApprovalAsked):
-                self.waiting = event
-            elif isinstance(event, ApprovalGiven):
-                self.waiting = None
+            match event:
+                case ApprovalAsked() if self._step is not None:
+                    self.waiting = event
+                case AnswerOffered() if self._schema is not None:
+                    self.waiting = event
+                case ApprovalGiven() | AnswerJudged():
+                    self.waiting = None
+                case _:
+                    pass
         if self._on_update is not None:
             self._on_update(self._trace.document())
 
@@ -52,12 +64,14 @@ class Following:
         if self._on_update is not None:
             self._on_update(document)
 
-    def word(self, step: Step) -> dict[str, Any]:
-        """Ask the user about the block that waits, and return the word for the service."""
+    def word(self) -> dict[str, Any]:
+        """Ask the user's function or class about what waits, and return the word for the service."""
         asked, self.waiting = self.waiting, None
-        if asked is None:
-            raise RuntimeError("no block waits")
-        code = step(asked.language, asked.code)
+        if isinstance(asked, AnswerOffered):
+            return {"judge": refusal(self._schema, decode_answer("json", asked.data.encode()))}
+        if asked is None or self._step is None:
+            raise RuntimeError("nothing waits")
+        code = self._step(asked.language, asked.code)
         if code is None:
             return {"decide": "skip", "cell": asked.cell}
         if code == asked.code:

@@ -126,7 +126,7 @@ class RLM(Batches, Runs, Devices):
 
     async def arun(self, question: str, context: Any = None, /, **data: Any) -> Result:
         """Do what `run` does without blocking the event loop. Cancelling the task stops the run."""
-        following = Following(self._on_update)
+        following = Following(self._on_update, self._step, self._schema)
         sent = await self._to_end(following, question, context, data)
         with told():
             value = None if sent is None else sent.value()
@@ -140,7 +140,7 @@ class RLM(Batches, Runs, Devices):
         Raises:
             RlmError: the run could not be started, or its service went away.
         """
-        following = Following(self._on_update)
+        following = Following(self._on_update, self._step, self._schema)
         async with self._opened(question, context, data, following) as (asked, batches):
             async for batch in batches:
                 following.take(batch)
@@ -188,7 +188,7 @@ class RLM(Batches, Runs, Devices):
         with told():
             client = self._connected()
             packed = pack_all(data or {}, client.info.data_root)
-            request = AgainRequest(packed, turn, reply, self._options)
+            request = AgainRequest(packed, turn, reply, self._followed)
             return self._follow(client, client.resume(run_id, request), packed)
 
     def replay(self, run_id: str, data: Mapping[str, Any] | None = None) -> Result:

@@ -6,11 +6,18 @@ https://docs.pydantic.dev/latest/concepts/models/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from kowalski_jupyter.rlm.text import one_line
+
 Schema = Mapping[str, Any] | type
 """A JSON Schema as a dict, or a pydantic model class."""
+
+_REFUSAL_CHARS = 500
+_LINK = re.compile(r"\s+For further information visit \S+")
+"""What pydantic adds to each error."""
 
 
 def as_json_schema(schema: Schema) -> dict[str, Any]:
@@ -32,11 +39,29 @@ def as_json_schema(schema: Schema) -> dict[str, Any]:
     return given
 
 
+def has_rules(schema: Schema | None) -> bool:
+    """Return whether a schema is a model class, which may have rules that its JSON Schema does not tell."""
+    return not isinstance(schema, Mapping) and hasattr(schema, "model_validate")
+
+
 def as_instance(schema: Schema | None, value: Any) -> Any:
     """Return an answer as an instance of the user's model class; as it is where the schema is none.
 
     Raises:
         ValueError: the model class takes it not, though it fits the JSON Schema; pydantic's own error.
     """
-    validate = None if schema is None or isinstance(schema, Mapping) else getattr(schema, "model_validate", None)
-    return value if validate is None else validate(value)
+    return schema.model_validate(value) if has_rules(schema) else value  # type: ignore[union-attr]
+
+
+def refusal(schema: Schema | None, value: Any) -> str:
+    """Return in one line why the user's model class does not take an answer; empty if it does.
+
+    Another error of its validators is none of the answer's, and no word for the model: `as_instance` raises it later.
+    """
+    try:
+        as_instance(schema, value)
+    except ValueError as error:
+        return one_line(_LINK.sub("", str(error)), _REFUSAL_CHARS) or type(error).__name__
+    except Exception:  # noqa: BLE001 - the user's code
+        return ""
+    return ""

@@ -123,8 +123,8 @@ class CallServer:
             connection.cancel()
 
     def resume(self) -> None:
-        """Answer requests again."""
-        self.open = True
+        """Answer requests again, for a new cell. An answer that an earlier one gave was not taken."""
+        self.open, self.final = True, False
 
     def add(self, connection: _Connection) -> bool:
         """Count a new connection in; return False if there are too many."""

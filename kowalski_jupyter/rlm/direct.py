@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from kowalski_jupyter.kernels.base import Value
@@ -49,9 +49,12 @@ async def ask_directly(
     sampling: Sampling,
     *,
     schema: Mapping[str, Any] | None,
+    judge: Callable[[int, Value], Awaitable[str]],
     emit: Callable[[ev.Event], None],
 ) -> Value:
     """Return the model's reply; with a schema, the JSON value in it, asked for again until it fulfils the schema.
+
+    `judge` is then asked, with the turn, why that value is not to be taken; it returns nothing if it is.
 
     Raises:
         LimitReachedError: too many replies did not fulfil it.
@@ -68,11 +71,13 @@ async def ask_directly(
         if schema is None:
             return text_value(text)
         try:
-            value = read_reply(text, schema)
+            value = json_value(read_reply(text, schema))
+            if refusal := await judge(turn, value):
+                raise MismatchError(refusal)  # noqa: TRY301 (told like any other)
         except MismatchError as error:
             said = correction(error)
             emit(ev.Feedback(turn, said, trouble=True))
             messages += [Message("assistant", text), Message("user", said)]
         else:
-            return json_value(value)
+            return value
     raise AssertionError

@@ -318,6 +318,26 @@ class ApprovalGiven(Event):
 
 @_event
 @dataclass(frozen=True, slots=True)
+class AnswerOffered(Event):
+    """An answer that fulfils the schema waits for the word of whoever asked; `data` is its JSON, as in `Value`."""
+
+    type: ClassVar[str] = "answer_offered"
+    turn: int
+    data: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
+class AnswerJudged(Event):
+    """The word on the answer of a turn: `error` says why it is not taken, and is empty if it is."""
+
+    type: ClassVar[str] = "answer_judged"
+    turn: int
+    error: str
+
+
+@_event
+@dataclass(frozen=True, slots=True)
 class Feedback(Event):
     """What the root model is told next, and whether it is about a reply that could not be used."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from kowalski_jupyter.kernels.base import DataItem, Output, RichMime, Value
@@ -46,12 +46,13 @@ class Loop:
         steering: the user's hand.
         kernels: run the code; `data` is in them.
         calls: answers the code's sub-calls and takes its answer.
+        judge: asked, with the turn, why an answer is not to be taken; it returns nothing if it is.
         emit: takes the events.
         schema: what the answer must fulfil.
 
     Attributes:
-        draft: what the code had in ``answer["content"]`` when a cell last ended: the best there is when a limit ends
-            the run and its kernel cannot be asked.
+        draft: what the code had in ``answer["content"]`` when a cell last ended, or an answer since that was not taken:
+            the best there is when a limit ends the run and its kernel cannot be asked.
         last_output: what the last cell that ended well has shown: the best there is without a draft.
     """
 
@@ -68,6 +69,7 @@ class Loop:
         steering: Steering,
         kernels: RunKernels,
         calls: RunCalls,
+        judge: Callable[[int, Value], Awaitable[str]],
         emit: Callable[[ev.Event], None],
         schema: Mapping[str, Any] | None,
     ) -> None:
@@ -80,6 +82,7 @@ class Loop:
         self._steering = steering
         self._kernels = kernels
         self._calls = calls
+        self._judge = judge
         self._emit = emit
         self._profile = profile
         self._fit()
@@ -112,9 +115,13 @@ class Loop:
                 text, reply, cells = await self._turn(turn)
             except ModelTooLongError as error:
                 text, reply, cells = await self._turn_in_less(turn, error)
-            if self._calls.answer is not None:
-                return self._calls.answer
-            self._respond(turn, text, reply, cells)
+            refusal = ""
+            if (answer := self._calls.answer) is not None:
+                refusal = await self._judge(turn, answer)
+                if not refusal:
+                    return answer
+                self.draft, self._calls.answer = answer, None
+            self._respond(turn, text, reply, cells, refusal)
         raise AssertionError
 
     def _fit(self) -> None:
@@ -236,15 +243,15 @@ class Loop:
         self._rich_room -= len(rich.data)
         return rich.mime, rich.data
 
-    def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord]) -> None:
-        """Tell the model what came of its reply."""
+    def _respond(self, turn: int, text: str, reply: Reply, cells: Sequence[CellRecord], refusal: str) -> None:
+        """Tell the model what came of its reply; `refusal` says why its answer was not taken, if it gave one."""
         self._tell_of_missing(reply)
         code = "\n".join(block.code for block in reply.blocks) or text
         again = code in self._sent
         self._sent.add(code)
         failed = any(cell.failed for cell in cells)
         self._stuck = self._stuck + 1 if again or not cells else 0
-        self._errors = self._errors + 1 if failed or not cells else 0
+        self._errors = self._errors + 1 if failed or refusal or not cells else 0
         shown = "\n".join(cell.text(self._output_chars) for cell in cells)
         if shown and not failed:
             self.last_output = shown
@@ -257,13 +264,14 @@ class Loop:
             self._emit(ev.Notice("The model repeated a block that had failed; it is asked anew, sampled more freely."))
             return
         left = self._budget.left(turn)
-        if cells:
+        if cells or refusal:
             said = feedback.after_cells(
                 cells,
                 question=self._question,
                 turns_left=turns_left,
                 left=left,
                 limit=self._output_chars,
+                refusal=refusal,
                 again=again,
                 more=len(reply.blocks) > len(cells),
             )

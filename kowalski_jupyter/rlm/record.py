@@ -60,6 +60,7 @@ class Record:
         turn: the last one that began.
         notes: what the user told it, each with the turn that was going on.
         decisions: the user's word on blocks, by cell.
+        judgments: why the answer of a turn was not taken, empty if it was, by turn.
         limits: those that the user raised.
         cells: how each cell ended, by its name.
         outputs: what each cell put out, by its name.
@@ -79,6 +80,7 @@ class Record:
         self.turn = 0
         self.notes: list[tuple[int, str]] = []
         self.decisions: dict[str, ev.ApprovalGiven] = {}
+        self.judgments: dict[int, str] = {}
         self.limits: dict[str, float] = {}
         self.cells: dict[str, ev.CellFinished] = {}
         self.outputs: dict[str, str] = {}
@@ -163,6 +165,10 @@ class Record:
     @read.register
     def _(self, event: ev.ApprovalGiven) -> None:
         self.decisions[event.cell] = event
+
+    @read.register
+    def _(self, event: ev.AnswerJudged) -> None:
+        self.judgments[event.turn] = event.error
 
     @read.register
     def _(self, event: ev.LimitsRaised) -> None:

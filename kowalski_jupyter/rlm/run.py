@@ -120,6 +120,7 @@ class Run:
         self._kernels: RunKernels | None = None
         self._loop: Loop | None = None
         self._coming: Coming | None = None
+        self._refused: Value | None = None
         self._calls: RunCalls | None = None
         self._work: asyncio.Task[Value] | None = None
         self._reached = ""
@@ -234,10 +235,11 @@ class Run:
 
     async def _give_best(self) -> None:
         """Keep the best answer that there is, without asking any model."""
-        if self._coming is not None and self._coming.text and self._schema is None:
-            self.partial = True
-            await self._give(text_value(self._coming.text))
         if self._kernels is None or self._loop is None or self._calls is None:
+            text = self._coming.text if self._coming is not None and self._schema is None else ""
+            if (said := text_value(text) if text else self._refused) is not None:
+                self.partial = True
+                await self._give(said)
             return
         self._calls.stop()
         draft = self._loop.draft
@@ -276,8 +278,24 @@ class Run:
         )
         self._coming = Coming(self._emit)
         return await ask_directly(
-            self.question, endpoint, self._tree.budget, sampling, schema=self._schema, emit=self._coming.emit
+            self.question,
+            endpoint,
+            self._tree.budget,
+            sampling,
+            schema=self._schema,
+            judge=self._judge,
+            emit=self._coming.emit,
         )
+
+    async def _judge(self, turn: int, answer: Value) -> str:
+        """Return why whoever asked does not take an answer; empty if it is taken, or nobody is there to look at it."""
+        if not self.settings.judged or self._schema is None:
+            return ""
+        with self._tree.budget.paused():
+            refusal = await self.steering.offer(turn, answer.data.decode())
+        if refusal:
+            self._refused = answer
+        return refusal
 
     async def _run_loop(self, endpoint: Endpoint) -> Value:
         settings = self.settings
@@ -322,6 +340,7 @@ class Run:
             steering=self.steering,
             kernels=kernels,
             calls=calls,
+            judge=self._judge,
             emit=self._emit,
             schema=self._schema,
         )

@@ -20,7 +20,8 @@ class RunSettings:
     child runs, whose code may do what is left. `sub_model` is the id of the model that answers sub-calls, or empty for
     the root's own. `prompt` is the text of an opening of the user's own, or empty for the one of `profile`, which is
     chosen by the model's name where it is empty. `images` says whether the root model sees pictures; None to go by its
-    name. `allow` (``net``) and `mounts` (paths) widen the sandbox.
+    name. `judged` says that whoever asked follows the run and has a word on its answer. `allow` (``net``) and `mounts`
+    (paths) widen the sandbox.
     """
 
     max_turns: int = 20
@@ -40,6 +41,7 @@ class RunSettings:
     prompt: str = ""
     images: bool | None = None
     step: bool = False
+    judged: bool = False
     fresh: bool = False
     allow: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The user's hand on a run that is going on: notes, more room, a word on each block."""
+"""The user's hand on a run that is going on: notes, more room, a word on each block and on the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from kowalski_jupyter.rlm.events import ApprovalAsked, ApprovalGiven, Event, LimitsRaised, Told
+from kowalski_jupyter.rlm.events import (
+    AnswerJudged,
+    AnswerOffered,
+    ApprovalAsked,
+    ApprovalGiven,
+    Event,
+    LimitsRaised,
+    Told,
+)
 from kowalski_jupyter.rlm.protocol import Block
 
 Decision = Literal["run", "edit", "skip"]
@@ -30,6 +38,8 @@ class Steering:
         self._notes: list[str] = []
         self._asked: ApprovalAsked | None = None
         self._given: asyncio.Future[ApprovalGiven] | None = None
+        self._offered: AnswerOffered | None = None
+        self._judged: asyncio.Future[str] | None = None
 
     def tell(self, note: str) -> None:
         """Add a note for the model's next turn.
@@ -85,3 +95,24 @@ class Steering:
         given = ApprovalGiven(self._asked.cell, decision, code if decision == "edit" else "")
         self._emit(given)
         self._given.set_result(given)
+
+    async def offer(self, turn: int, data: str) -> str:
+        """Wait for the word on an answer, which is `data` as JSON; return why it is not taken, empty if it is."""
+        self._offered = AnswerOffered(turn, data)
+        self._judged = asyncio.get_running_loop().create_future()
+        self._emit(self._offered)
+        try:
+            return await self._judged
+        finally:
+            self._offered = self._judged = None
+
+    def judge(self, error: str) -> None:
+        """Give the word that `offer` waits for: why the answer is not taken, or nothing if it is.
+
+        Raises:
+            SteeringError: no answer waits.
+        """
+        if self._offered is None or self._judged is None or self._judged.done():
+            raise SteeringError("No answer waits for a word.")
+        self._emit(AnswerJudged(self._offered.turn, error))
+        self._judged.set_result(error)

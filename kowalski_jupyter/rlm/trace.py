@@ -149,6 +149,11 @@ class Trace:
         if event.decision != "run":
             self._notices.append(f"You {'changed' if event.decision == 'edit' else 'skipped'} the block {event.cell}.")
 
+    @_on(ev.AnswerJudged)
+    def _(self, event: ev.AnswerJudged) -> None:
+        if event.error:
+            self._notices.append(f"The answer was sent back to the model: {event.error}")
+
     @_on(ev.ReplyDelta)
     def _(self, event: ev.ReplyDelta) -> None:
         turn = self._turns[-1]

@@ -1,4 +1,7 @@
-"""The options of one run: their names on the wire, in `RLM(...)` and (with dashes) on the `%%rlm` line."""
+"""The options of one run: their names on the wire, in `RLM(...)` and (with dashes) on the `%%rlm` line.
+
+`judged` is on the wire alone: whoever asks follows the run, and has a word on its answer (`Steering.offer`).
+"""
 
 from __future__ import annotations
 
@@ -109,6 +112,7 @@ _OPTIONS: dict[str, tuple[Check, str]] = {
     "seed": (_whole(-math.inf), "a whole number"),
     "schema": (_schema, "a JSON Schema as a dict"),
     "step": (_switch, "True or False"),
+    "judged": (_switch, "True or False"),
     "fresh": (_switch, "True or False"),
     "reuse": (_switch, "True or False"),
     "profile": (_profile, f"one of {', '.join(PROFILES)}"),

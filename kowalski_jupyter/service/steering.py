@@ -22,7 +22,7 @@ def steer(live: LiveRun, body: bytes) -> None:
     """Do what a request's body says (docs/run-format.md, `POST runs/<id>/steer`).
 
     Raises:
-        SteeringError: it is not one of the three things that can be wanted, or the run cannot do it now.
+        SteeringError: it is not one of the four things that can be wanted, or the run cannot do it now.
     """
     wanted = _read(body)
     if live.log.finished:
@@ -45,8 +45,10 @@ def steer(live: LiveRun, body: bytes) -> None:
             cell = _text(others.get("cell", ""), "cell", _CELL_CHARS)
             code = _text(others.get("code", ""), "code", _CODE_CHARS)
             steering.decide(cell, _decision(decision), code)
+        case {"judge": error, **others} if not others:
+            steering.judge(_text(error, "error", _NOTE_CHARS))
         case _:
-            raise SteeringError('A run takes one of "tell", "limits" and "decide" at a time.')
+            raise SteeringError('A run takes one of "tell", "limits", "decide" and "judge" at a time.')
 
 
 def _ended(live: LiveRun) -> str:

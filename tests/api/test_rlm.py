@@ -211,7 +211,7 @@ def test_a_pydantic_model_gives_an_instance(serve: Serve) -> None:
     assert value.n == 3
 
 
-def test_what_only_the_model_class_refuses_is_an_error_with_the_value(serve: Serve) -> None:
+def test_what_only_the_model_class_refuses_is_an_error_of_a_run_that_went_on_by_itself(serve: Serve) -> None:
     class Even:
         @classmethod
         def model_json_schema(cls) -> dict[str, Any]:
@@ -224,7 +224,8 @@ def test_what_only_the_model_class_refuses_is_an_error_with_the_value(serve: Ser
     with ScriptedServer([block("FINAL({'n': 3})")]) as server:
         serve(server)
         with RLM(schema=Even) as rlm, pytest.raises(RlmError, match=r"3 is odd\. .* into the question") as caught:
-            rlm.run("How many?", "x")
+            rlm.attach(rlm.start("How many?", "x"))
+        assert len(server.requests) == 1
 
     assert caught.value.partial == {"n": 3}
 

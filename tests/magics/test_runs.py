@@ -36,13 +36,27 @@ def shown(cell: nbformat.NotebookNode) -> str:
 # -- options -------------------------------------------------------------------------------------------
 
 
+COUNT = """
+from pydantic import BaseModel, field_validator
+class Count(BaseModel):
+    n: int
+    @field_validator('n')
+    @classmethod
+    def check(cls, n):
+        assert n > 1000, 'too few'
+        return n
+"""
+
+
 def test_a_pydantic_model_by_name_gives_an_instance(notebook: Run) -> None:
     pytest.importorskip("pydantic")
-    model = "from pydantic import BaseModel\nclass Count(BaseModel):\n    n: int"
-    with ScriptedServer([block("FINAL({'n': 'x'})"), block("FINAL({'n': len(notes)})")]) as server:
-        book = notebook(server, NOTES, model, "%%rlm notes -o answer --schema Count\nHow long?", "answer")
+    with ScriptedServer([block(f"FINAL({{'n': {n}}})") for n in ("'x'", "7", "len(notes)")]) as server:
+        book = notebook(server, NOTES, COUNT, "%%rlm notes -o answer --schema Count\nHow long?", "answer")
+        told = [request.last("user") for request in server.requests]
 
     assert shown(book.cells[4]) == "Count(n=1234)"
+    assert "'x' is not of type 'integer'" in told[1]
+    assert "The answer was not taken: 1 validation error for Count n Assertion failed, too few" in told[2]
 
 
 def test_the_best_that_there_was_is_bound_and_said(notebook: Run) -> None:

@@ -153,6 +153,9 @@ REFUSED: list[tuple[object, str]] = [
     ({"decide": ["run"], "cell": "1.1"}, "run, edit, skip"),
     ({"decide": "edit", "cell": "1.1", "code": " "}, "needs the code"),
     ({"decide": "edit", "cell": "1.1", "code": "x" * 100_001}, "at most 100,000"),
+    ({"judge": ""}, "No answer waits"),
+    ({"judge": None}, "must be text"),
+    ({"judge": "", "cell": "1.1"}, "one of"),
     ({"tell": "x" * (1 << 20)}, "too much"),
 ]
 

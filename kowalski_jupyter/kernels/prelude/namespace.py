@@ -123,11 +123,8 @@ class Namespace:
         Raises:
             TypeError: the content cannot be sent.
         """
-        answer = self._names.get("answer")
-        if not (self._answer_protocol and isinstance(answer, dict)):
-            return False
-        ready = answer.get("ready")
-        if type(ready).__name__ not in {"bool", "int", "bool_"} or ready != 1:
+        answer = self._ready_answer()
+        if answer is None:
             return False
         if answer.get("content") is None:
             answer["ready"] = False
@@ -135,6 +132,14 @@ class Namespace:
             return False
         self._send(answer["content"])
         return True
+
+    def _ready_answer(self) -> dict[str, Any] | None:
+        """Return ``answer`` if ``answer['ready']`` is set."""
+        answer = self._names.get("answer")
+        if not (self._answer_protocol and isinstance(answer, dict)):
+            return None
+        ready = answer.get("ready")
+        return answer if type(ready).__name__ in {"bool", "int", "bool_"} and ready == 1 else None
 
     def FINAL(self, value: Any, *more: Any) -> NoReturn:  # noqa: N802 - the name that models know
         """Give `value` as the run's answer and end the run."""
@@ -184,13 +189,18 @@ class Namespace:
         return None if data == before else _with_data(header, data)
 
     def _send(self, value: Any) -> None:
-        """Give the run an answer. One that it cannot refuse goes with the cell's end: that saves two wake-ups."""
+        """Give the run an answer. One that it cannot refuse goes with the cell's end: that saves two wake-ups.
+
+        ``answer['ready']`` counts once: should the run not take the answer and go on, code has to set it again.
+        """
         header, data = _packed(value)
         put_away(value)
         if self._checks_answer or len(data) > _SMALL or os.getpid() != self._process:
             self._calls.call(Request("final", header, data))
         elif self._answer is None:
             self._answer = _with_data(header, data)
+        if (answer := self._ready_answer()) is not None and answer.get("content") is not None:
+            answer["ready"] = False
 
 
 def _packed(value: Any) -> tuple[dict[str, str], bytes]:

@@ -60,6 +60,7 @@ def after_cells(
     turns_left: int,
     left: str,
     limit: int,
+    refusal: str = "",
     again: bool = False,
     more: bool = False,
 ) -> str:
@@ -71,18 +72,21 @@ def after_cells(
         turns_left: replies that the model has left.
         left: the whole budget that is left, in one line.
         limit: characters that the outputs may take.
+        refusal: why the answer that a cell gave was not taken. A cell that then showed nothing needs no word.
         again: whether the model sent the very code that it had sent before.
         more: whether the reply held further blocks, which are written without having seen this output.
     """
     share = limit // max(1, len(cells))
-    parts = [_cell(cell, share) for cell in cells]
+    parts = [_cell(cell, share) for cell in cells if cell.outputs or not refusal]
+    if refusal:
+        parts.append(f"The answer was not taken: {refusal.rstrip('.')}. Mend it and call FINAL again.")
     if more:
         ran = "first block was" if len(cells) == 1 else f"first {len(cells)} blocks were"
         parts.append(f"Only your {ran} run. Send one block at a time.")
     if again:
         parts.append("You sent this block before. Try another way.")
     parts.append(left)
-    if not any(cell.failed for cell in cells):
+    if not refusal and not any(cell.failed for cell in cells):
         parts.append(f"Question: {one_line(question, 400)}\n{_JUDGE if turns_left > 1 else _LAST}")
     elif turns_left == 1:
         parts.append(_LAST)

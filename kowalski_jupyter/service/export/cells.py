@@ -30,7 +30,7 @@ _SCOPES = (
 
 @dataclass(slots=True)
 class Cell:
-    """A cell of a run: its text, what it put out, and how it ended."""
+    """A cell of a run: its text, what it put out, how it ended, and whether its answer was not taken."""
 
     turn: int
     name: str
@@ -39,6 +39,7 @@ class Cell:
     output: str = ""
     status: str = ""
     seconds: float = 0.0
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ def cells_of(events: Sequence[ev.Event]) -> list[Cell]:
         elif isinstance(event, ev.CellFinished) and event.cell in cells:
             cells[event.cell].status = event.status
             cells[event.cell].seconds = event.seconds
+        elif isinstance(event, ev.AnswerJudged):
+            for cell in cells.values():
+                cell.refused = cell.refused or (cell.turn == event.turn and bool(event.error))
     return list(cells.values())
 
 

@@ -135,7 +135,8 @@ def _shown(cell: Cell) -> list[Any]:
     if cell.language != "python":
         return [heading, _markdown(f"```{cell.language}\n{cell.code}\n```")]
     if cell.status == "final":
-        return [heading, _code(until_final(cell.code))]
+        refused = "\n_given.clear()  # this answer was not taken" if cell.refused else ""
+        return [heading, _code(f"{until_final(cell.code)}{refused}")]
     if cell.status in BROKEN_OFF:
         heading = _markdown(f"## Turn {cell.turn}\n\nThis cell was stopped. What it had done by then is of use later.")
         return [heading, _code(stopped_after(cell.code, cell.seconds))]

@@ -17,7 +17,8 @@ from kowalski_jupyter.service.config import Kowalski
 from kowalski_jupyter.service.request import BadRequestError
 from kowalski_jupyter.service.rerun.rerun import Past, Replay, Rerun
 
-_OF_RERUN = ("turn", "reply", "replay")
+_OF_RERUN = ("turn", "reply", "replay", "judged")
+"""Options that say how a run was gone through again, and whether somebody was there to judge it: they hold once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ def plan_resume(
             raise BadRequestError(f"Run {started.run} has the turns 1 to {turns}, not {turn}.")
         past.cut(turn, reply, fresh=settings.fresh)
         merged |= {"turn": turn, **({} if reply is None else {"reply": reply})}
-    return Plan(past, _in_order(past, data), settings, merged, Rerun(past))
+    rerun = Rerun(past, judged=bool(options.get("judged")))
+    return Plan(past, _in_order(past, data), settings, merged, rerun)
 
 
 def plan_replay(past: Past, data: Sequence[DataItem], value: Value | None) -> Plan:
@@ -126,4 +128,5 @@ def _settings(past: Past, config: Kowalski | None, options: Mapping[str, Any]) -
         now = dataclasses.asdict(config.run_settings(dict(options)))
         settings |= {name: now[name] for option in options for name in config.set_by(option)}
     settings |= {name: tuple(settings.get(name, ())) for name in ("allow", "mounts")}  # lists, in the record
+    settings["judged"] = bool(options.get("judged") or past.judgments)
     return RunSettings(**settings)

@@ -30,12 +30,14 @@ class Past:
         course: what the models have said to the run and to its child runs.
         notes: what the user told it, each with the turn that was going on.
         decisions: the user's word on blocks, by cell.
+        judgments: why the answer of a turn was not taken, empty if it was, by turn.
     """
 
     record: Record
     course: Course
     notes: list[tuple[int, str]]
     decisions: dict[str, ev.ApprovalGiven]
+    judgments: dict[int, str]
 
     @classmethod
     def of(cls, run_id: str, events_of: EventsOf) -> Past:
@@ -50,7 +52,7 @@ class Past:
             return Record(events) if events else None
 
         record = Record(events_of(run_id))
-        past = cls(record, Course.of(record, record_of), [*record.notes], {**record.decisions})
+        past = cls(record, Course.of(record, record_of), [*record.notes], {**record.decisions}, {**record.judgments})
         started = record.started
         if started.origin and events_of(started.origin):
             earlier = cls.of(started.origin, events_of)
@@ -65,20 +67,28 @@ class Past:
         self.course.cut(turn, reply, fresh=fresh)
         self.notes = [note for note in self.notes if note[0] < turn]
         self.decisions = {cell: word for cell, word in self.decisions.items() if turn_of(cell) < turn}
+        self.judgments = {judged: error for judged, error in self.judgments.items() if judged < turn}
 
     def _go_on_with(self, earlier: Past) -> None:
         """Add what an earlier run had come to and this one, which was to go through it, had not."""
         self.course.go_on_with(earlier.course)
         self.notes += [note for note in earlier.notes if note[0] > self.record.turn]
         self.decisions = earlier.decisions | self.decisions
+        self.judgments = earlier.judgments | self.judgments
 
 
 class Rerun:
-    """Does to a run what the user did to the recorded one, and tells where it is another."""
+    """Does to a run what the user did to the recorded one, and tells where it is another.
 
-    def __init__(self, past: Past) -> None:
+    Args:
+        past: what is recorded.
+        judged: whether somebody is there who has a word on an answer of which the record tells nothing.
+    """
+
+    def __init__(self, past: Past, *, judged: bool = False) -> None:
         self._past = past
         self._record = past.record
+        self._judged = judged
 
     def note(self, run: Run, event: ev.Event) -> None:
         """Take the run's next event. What is told of it comes right after it in the log."""
@@ -96,6 +106,8 @@ class Rerun:
             case ev.ApprovalAsked() if event.cell in self._past.decisions:
                 given = self._past.decisions[event.cell]
                 run.steering.decide(event.cell, given.decision, given.code)
+            case ev.AnswerOffered() if event.turn in self._past.judgments or not self._judged:
+                run.steering.judge(self._past.judgments.get(event.turn, ""))
             case _:
                 pass
 

@@ -67,7 +67,7 @@ class AsyncServiceClient:
         return dict((await self._request("GET", run_path(run_id))).json())
 
     async def steer(self, run_id: str, **word: Any) -> None:
-        """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
+        """Tell a run that is going on one of ``tell``, ``limits``, ``decide`` and ``judge`` (docs/run-format.md)."""
         await self._request("POST", run_path(run_id, "/steer"), json=word)
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:

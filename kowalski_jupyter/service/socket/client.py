@@ -172,7 +172,7 @@ class ServiceClient:
         return dict(self._request("GET", "/status").json())
 
     def steer(self, run_id: str, **word: Any) -> None:
-        """Tell a run that is going on one of ``tell``, ``limits`` and ``decide`` (docs/run-format.md)."""
+        """Tell a run that is going on one of ``tell``, ``limits``, ``decide`` and ``judge`` (docs/run-format.md)."""
         self._request("POST", run_path(run_id, "/steer"), json=word)
 
     def cancel(self, run_id: str) -> None:
