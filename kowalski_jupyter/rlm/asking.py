@@ -37,6 +37,7 @@ async def ask(
     on_opened: Callable[[str], None] = lambda _: None,
     several: bool = False,
     thinks: bool = False,
+    has_answer: Callable[[], bool] = lambda: False,
 ) -> Asked:
     """Stream one reply.
 
@@ -54,6 +55,7 @@ async def ask(
         several: call `on_block` with further blocks too, as long as each is in another language than the one before.
         thinks: the reply may begin with thoughts of which only the closing mark tells, as some servers swallow the
             opening one: until a mark came, or thoughts apart from the text, no block is known to be whole.
+        has_answer: whether a block has given the answer: nothing that still comes counts then.
 
     Raises:
         ModelError: the reply failed before it held a whole block.
@@ -71,7 +73,7 @@ async def ask(
         async with aclosing(endpoint.stream(messages, sampling, "root", counted=counted)) as deltas:
             async for delta in deltas:
                 finish_reason = delta.finish_reason or finish_reason
-                if coming.has_enough(delta):
+                if coming.has_enough(delta) or has_answer():
                     finish_reason = "stop"
                     break
                 if coming.take(delta):

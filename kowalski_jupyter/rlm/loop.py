@@ -181,6 +181,7 @@ class Loop:
                 on_opened=self._kernels.prepare,
                 several=self._several,
                 thinks=self._thinks,
+                has_answer=lambda: self._calls.answer is not None,
             )
             reply = parse_reply(
                 asked.message,
